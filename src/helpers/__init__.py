@@ -1,0 +1,1 @@
+"""The thin helper package."""

@@ -1,0 +1,104 @@
+"""Profile, data set, seed, device, folders: the one place that reads the environment.
+
+Used by the first cells of every notebook. A value is taken from, in this order: the
+notebook's parameters cell (where papermill writes too), the environment, the default.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROFILES = ("quick", "full")
+DATASETS = (
+    "synthetic",
+    "ham10000",
+    "isic2019",
+    "ph2",
+    "dermamnist",
+    "chestxray14",
+    "chexpert",
+)
+VARIABLES = tuple(
+    f"XAI_DERM_{name}" for name in ("PROFILE", "DATASET", "SEED", "DATA", "OUT")
+)
+
+
+class CourseError(Exception):
+    """A user's mistake, or bad data: one line with what is at fault and the way out."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the one line, not the way through our code."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    profile: str
+    dataset: str
+    seed: int
+    data: Path  # where data sets lie, one folder each
+    out: Path  # what the course makes: caches, splits, results, the report
+
+    @property
+    def quick(self) -> bool:
+        return self.profile == "quick"
+
+    @property
+    def size(self) -> int:
+        """Side of the square pictures that models and metrics work on."""
+        return 128 if self.quick else 224
+
+    @property
+    def device(self) -> str:
+        import torch  # two seconds to import: only for those who ask
+
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load(
+    profile: str | None = None, dataset: str | None = None, seed: int | None = None
+) -> Settings:
+    """The settings of this run; an unknown name is refused, with those that exist."""
+    for name in os.environ:
+        if name.startswith("XAI_DERM_") and name not in VARIABLES:
+            raise CourseError(
+                f"unknown variable {name}; known are {', '.join(VARIABLES)}"
+            )
+    profile = profile or os.environ.get("XAI_DERM_PROFILE") or "quick"
+    dataset = dataset or os.environ.get("XAI_DERM_DATASET") or "synthetic"
+    seed = os.environ.get("XAI_DERM_SEED") or 0 if seed is None else seed
+    if profile not in PROFILES:
+        raise CourseError(
+            f"unknown profile {profile!r}; choose {' or '.join(PROFILES)}"
+        )
+    if dataset not in DATASETS:
+        raise CourseError(
+            f"unknown data set {dataset!r}; choose one of {', '.join(DATASETS)}"
+        )
+    try:
+        seed = int(seed)
+    except ValueError:
+        raise CourseError(f"the seed must be a whole number, not {seed!r}") from None
+    if seed < 0:
+        raise CourseError(f"the seed must be 0 or more, not {seed}")
+    return Settings(profile, dataset, seed, data_folder(), out_folder())
+
+
+def root() -> Path:
+    """The clone that holds this package; on Colab, which has none, where we are."""
+    clone = Path(__file__).resolve().parents[2]
+    return clone if (clone / "notebooks").is_dir() else Path.cwd()
+
+
+def data_folder() -> Path:
+    return (
+        Path(os.environ.get("XAI_DERM_DATA") or root() / "data").expanduser().resolve()
+    )
+
+
+def out_folder() -> Path:
+    return (
+        Path(os.environ.get("XAI_DERM_OUT") or root() / "build").expanduser().resolve()
+    )
