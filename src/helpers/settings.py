@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROFILES = ("quick", "full")
-DATASETS = (
-    "synthetic",
-    "ham10000",
-    "isic2019",
-    "ph2",
-    "dermamnist",
-    "chestxray14",
-    "chexpert",
-)
+TITLES = {
+    "synthetic": "the synthetic set",
+    "ham10000": "HAM10000",
+    "isic2019": "ISIC 2019",
+    "ph2": "PH2",
+    "dermamnist": "DermaMNIST",
+    "chestxray14": "ChestX-ray14",
+    "chexpert": "CheXpert",
+}
+DATASETS = tuple(TITLES)
 VARIABLES = tuple(
     f"XAI_DERM_{name}" for name in ("PROFILE", "DATASET", "SEED", "DATA", "OUT")
 )
@@ -42,6 +43,11 @@ class Settings:
     @property
     def quick(self) -> bool:
         return self.profile == "quick"
+
+    @property
+    def title(self) -> str:
+        """The data set's name as one writes it."""
+        return TITLES[self.dataset]
 
     @property
     def size(self) -> int:
@@ -90,6 +96,13 @@ def root() -> Path:
     """The clone that holds this package; on Colab, which has none, where we are."""
     clone = Path(__file__).resolve().parents[2]
     return clone if (clone / "notebooks").is_dir() else Path.cwd()
+
+
+def results(notebook: str) -> Path:
+    """Where a notebook leaves its tables, for the reader to take home."""
+    folder = out_folder() / "results" / notebook
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def data_folder() -> Path:

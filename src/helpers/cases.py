@@ -1,0 +1,167 @@
+"""The table of cases that every loader returns, and what the loaders share (01).
+
+One row a picture. What is not known is missing (`None` or NaN), never invented.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from . import images
+from .settings import CourseError
+
+COLUMNS = (
+    "image_id",
+    "path",
+    "label",  # a string, or a tuple of findings where a picture may have several
+    "group",  # the lesion: never to be split
+    "patient",
+    "source",  # who took the picture
+    "age",
+    "sex",  # "female" or "male"
+    "site",
+    "mask_path",
+    "split",  # "train", "calibration" or "test", where the set comes with one
+    "boxes",  # (finding, x, y, w, h) in pixels of the file at `path`
+)
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")  # which wins where two have one name
+ASKED_FOR = {
+    "ph2": "ask for it at https://www.fc.up.pt/addi/ph2%20database.html",
+    "chexpert": "it needs an agreement with Stanford and is only read: "
+    "https://stanfordmlgroup.github.io/competitions/chexpert/",
+}
+
+
+def way_out(name: str, folder: Path) -> str:
+    """How to come by a data set, as the end of an error's line."""
+    if name in ASKED_FOR:
+        return f"{ASKED_FOR[name]}, then put it into {folder}"
+    return f"get it with: python -m helpers.datasets download {name} --to {folder}"
+
+
+def existing(name: str, folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CourseError(f"{name}: no folder {folder}; {way_out(name, folder)}")
+    return folder
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file anywhere below, without macOS's stubs and hidden things."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f[0] != "." and f != "__MACOSX")
+        yield from (Path(place, name) for name in sorted(names) if name[0] != ".")
+
+
+def pictures(folder: Path) -> dict[str, str]:
+    """The path of every picture or mask anywhere below, by its name without ending."""
+    found: dict[str, tuple[int, str]] = {}
+    for path in walk(folder):
+        if path.suffix.lower() in PICTURES:
+            mine = (PICTURES.index(path.suffix.lower()), str(path))
+            found[path.stem] = min(mine, found.get(path.stem, mine))
+    return {stem: path for stem, (_, path) in found.items()}
+
+
+def read_csv(name: str, folder: Path, *files: str, columns: list[str]) -> pd.DataFrame:
+    """The first of the files that exists, all as text; `columns` must be there."""
+    path = next((folder / f for f in files if (folder / f).is_file()), None)
+    if path is None:
+        raise CourseError(f"{name}: no {files[0]} in {folder}; {way_out(name, folder)}")
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            head = lines.readline()
+        separator = max("\t;,", key=head.count)
+        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+        raise CourseError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); "
+            f"{way_out(name, folder)}"
+        ) from None
+    lost = [column for column in columns if column not in table]
+    if lost:
+        raise CourseError(
+            f"{path}: no column {', '.join(lost)}; {way_out(name, folder)}"
+        )
+    return table
+
+
+def number(column: pd.Series) -> pd.Series:
+    """Text as numbers; what is none is missing."""
+    return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def known(name: str, table: pd.DataFrame, classes) -> None:
+    """Refuses a label that the data set does not have."""
+    strange = table[~table["label"].isin(classes)]
+    if len(strange):
+        row = strange.iloc[0]
+        raise CourseError(
+            f"{name}: {row.image_id} has the unknown label {row.label!r}; "
+            f"known are {', '.join(classes)}: correct the table, or get it again"
+        )
+
+
+def build(
+    name: str, folder: Path, table: pd.DataFrame, need_images: bool
+) -> pd.DataFrame:
+    """COLUMNS in their order, the rest behind; unless told otherwise, with pictures."""
+    twice = table.loc[table["image_id"].duplicated(), "image_id"]
+    if len(twice):
+        raise CourseError(
+            f"{name}: {twice.iloc[0]} stands twice in the table of {folder}; "
+            f"remove a row, or {way_out(name, folder)}"
+        )
+    for column in COLUMNS:
+        if column not in table:
+            table[column] = None
+    table["age"] = table["age"].astype(float)
+    if need_images:
+        has = table["path"].notna()
+        if not has.any():
+            raise CourseError(
+                f"{name}: none of {len(table):,} pictures found below {folder}; "
+                f"{way_out(name, folder)}"
+            )
+        if not has.all():
+            print(f"{name}: {has.sum():,} of {len(table):,} images found")
+        table = table[has].reset_index(drop=True)
+    return table[[*COLUMNS, *(c for c in table if c not in COLUMNS)]]
+
+
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the rows whose picture cannot be decoded, and one line on them.
+
+    Every file is opened and decoded: nothing less finds a truncated one.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(_fault, table["path"])
+        faults = list(tqdm(found, total=len(table), desc="checking", disable=None))
+    bad = np.array([fault is not None for fault in faults], dtype=bool)
+    if not bad.any():
+        return table
+    names = [
+        f"{Path(path).name if isinstance(path, str) else image} ({fault})"
+        for image, path, fault in zip(
+            table["image_id"], table["path"], faults, strict=True
+        )
+        if fault
+    ]
+    line = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" * (len(names) > 5))
+    line = f"{len(names):,} of {len(table):,} pictures left out: {line}"
+    if bad.mean() > 0.05:
+        raise CourseError(
+            line.replace("left out", "are bad")
+            + "; over 5 % is no accident: get the data set again"
+        )
+    print(line)
+    return table[~bad].reset_index(drop=True)
+
+
+def _fault(path) -> str | None:
+    return images.fault(path) if isinstance(path, str) else "missing"

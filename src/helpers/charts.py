@@ -1,0 +1,122 @@
+"""The charts of the course, each a function from a table to a figure (01 on).
+
+They only draw; `figures.show` puts them into the page with words.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .figures import BLUE, GREY, LIGHT_MAP, ORANGE
+
+
+def _rows(n: int, wide: float = 5.6, per_row: float = 0.34, extra: float = 0.8):
+    """A figure whose height fits its n rows, read from the top."""
+    fig, ax = plt.subplots(figsize=(wide, extra + per_row * n))
+    ax.grid(axis="y", visible=False)
+    ax.invert_yaxis()
+    return fig, ax
+
+
+def class_counts(counts: pd.DataFrame) -> Figure:
+    """Pictures (bar) and lesions (inner bar) of each class, with the numbers."""
+    fig, ax = _rows(len(counts))
+    ax.barh(
+        counts.index, counts.pictures, 0.72, color=BLUE, alpha=0.55, label="pictures"
+    )
+    ax.barh(counts.index, counts.lesions, 0.36, color=ORANGE, label="lesions")
+    for y, row in enumerate(counts.itertuples()):
+        words = f" {row.pictures:,} of {row.lesions:,} lesions"
+        ax.text(row.pictures, y, words, va="center", fontsize=9)
+    ax.set_xlim(0, counts.pictures.max() * 1.45)
+    ax.set_xlabel("count")
+    ax.legend(loc="lower right", ncols=2)
+    return fig
+
+
+def shares(frame: pd.DataFrame, xlabel: str) -> Figure:
+    """Rows as stacked bars of shares; a column a colour."""
+    fig, ax = _rows(len(frame), extra=1.2)
+    left = np.zeros(len(frame))
+    colours = plt.get_cmap(LIGHT_MAP)(np.linspace(0.15, 0.95, frame.shape[1]))
+    for name, colour in zip(frame.columns, colours, strict=True):
+        ax.barh(
+            frame.index.astype(str), frame[name], left=left, color=colour, label=name
+        )
+        left += frame[name].to_numpy()
+    ax.set_xlim(0, 1)
+    ax.set_xlabel(xlabel)
+    fig.legend(loc="outside upper left", ncols=4, fontsize=9)
+    return fig
+
+
+def columns(series: pd.Series, xlabel: str, ylabel: str) -> Figure:
+    """A small bar chart with the value over each column."""
+    fig, ax = plt.subplots(figsize=(5.6, 2.6))
+    bars = ax.bar(series.index.astype(str), series, color=BLUE)
+    ax.bar_label(bars, [f"{v:.0%}" for v in series], fontsize=9, padding=2)
+    ax.grid(axis="x", visible=False)
+    ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return fig
+
+
+def leak(name: str, leaked: pd.Series) -> Figure:
+    """The leak of each class of a data set; the whole set is the dashed line."""
+    each = leaked.drop("all").sort_values(ascending=False)
+    fig, ax = _rows(len(each), wide=2.9, per_row=0.32, extra=0.9)
+    bars = ax.barh(
+        each.index, each, color=[ORANGE if c == "mel" else BLUE for c in each.index]
+    )
+    told = [f"{v:.0%}" for v in each]
+    ax.bar_label(bars, told, fontsize=8.5, padding=-26, color="white")
+    ax.axvline(leaked["all"], color=GREY, ls="--", lw=1.2, zorder=0.5)
+    ax.set_title(f"{name}\n{leaked['all']:.1%} overall")
+    ax.set_xlim(0, 1)
+    ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    return fig
+
+
+def intervals(frame: pd.DataFrame, xlabel: str, chance: float | None = None) -> Figure:
+    """Scores as dots with their intervals (columns score, low, high), a row each."""
+    fig, ax = _rows(len(frame))
+    y = np.arange(len(frame))
+    ax.hlines(y, frame.low, frame.high, color=BLUE, lw=2.5, alpha=0.6)
+    ax.plot(frame.score, y, "o", color=BLUE)
+    ax.set_yticks(y, frame.index)
+    if chance is not None:
+        ax.axvline(chance, color=ORANGE, ls="--", lw=1.4)
+        ax.text(chance, -0.75, " chance", color=ORANGE, fontsize=9, va="center")
+    ax.set_ylim(len(frame) - 0.4, -1.1)
+    ax.set_xlabel(xlabel)
+    return fig
+
+
+def heat(values: np.ndarray, label: str) -> Figure:
+    """A map with its colour bar."""
+    fig, ax = plt.subplots(figsize=(4.2, 3.4))
+    image = ax.imshow(values, cmap=LIGHT_MAP, vmin=0, vmax=1)
+    ax.plot([values.shape[1] / 2], [values.shape[0] / 2], "+", color="white", ms=10)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
+    fig.colorbar(image, ax=ax, label=label, shrink=0.9)
+    return fig
+
+
+def by_group(frame: pd.DataFrame, value: str, group: str, xlabel: str) -> Figure:
+    """A value's spread within each group, in the order of the categories."""
+    names = list(frame[group].cat.categories)
+    fig, ax = _rows(len(names))
+    parts = [frame.loc[frame[group] == name, value].dropna() for name in names]
+    box = ax.boxplot(parts, orientation="horizontal", widths=0.6, patch_artist=True)
+    for patch in box["boxes"]:
+        patch.set(facecolor=BLUE, alpha=0.55)
+    for line in (*box["medians"], *box["whiskers"], *box["caps"]):
+        line.set_color(ORANGE if line in box["medians"] else GREY)
+    for flier in box["fliers"]:
+        flier.set(marker=".", markeredgecolor=GREY, markersize=4)
+    ax.set_yticks(range(1, len(names) + 1), names)
+    ax.set_xlabel(xlabel)
+    return fig

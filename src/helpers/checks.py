@@ -1,0 +1,78 @@
+"""Claims that the notebooks stake, and checkers for the exercises.
+
+`claim` prints a tick or stops the notebook: what the text says, the run has shown. A
+checker never stops anything: it says ⬜ not tried, ✅ right, or ❌ with a hint.
+"""
+
+import numpy as np
+import pandas as pd
+
+from . import splits
+
+
+class ClaimError(AssertionError):
+    """A claim of the text does not hold in this run."""
+
+
+def claim(text: str, holds) -> None:
+    """Prints ✔ and the claim, or raises: no notebook may say what it cannot show."""
+    if not bool(holds):
+        raise ClaimError(f"does not hold in this run: {text}")
+    print(f"✔ {text}")
+
+
+def skipped(text: str, why: str) -> None:
+    """A claim that this data set cannot be asked."""
+    print(f"– skipped: {text} ({why})")
+
+
+def _check(name: str, answer, trials, hint: str) -> None:
+    """Runs a student's function on (arguments, expected) pairs; never raises."""
+    if answer is None:
+        print(f"⬜ {name}: not tried yet")
+        return
+    if not callable(answer):
+        print(f"❌ {name}: give a function (without brackets), not {answer!r}")
+        return
+    for arguments, expected in trials:
+        try:
+            got = answer(*arguments)
+            right = np.allclose(np.asarray(got, float), np.asarray(expected, float))
+        except Exception as error:
+            print(f"❌ {name}: your function stopped with {error!r}. {hint}")
+            return
+        if not right:
+            print(f"❌ {name}: expected {_short(expected)}, got {_short(got)}. {hint}")
+            return
+    print(f"✅ {name}: right")
+
+
+def _short(value) -> str:
+    text = np.array2string(np.asarray(value), precision=3, threshold=8)
+    return text if len(text) < 80 else text[:77] + "…"
+
+
+def ex_1_1(answer) -> None:
+    """labels → accuracy of always giving the commonest answer."""
+    trials = [((pd.Series(list(s)),), n) for s, n in (("aab", 2 / 3), ("bcccc", 0.8))]
+    hint = "Count each class, take the largest count, divide by the number of pictures."
+    _check("Exercise 1.1", answer, trials, hint)
+
+
+def ex_1_2(answer) -> None:
+    """(group, held_out) → share of held-out pictures whose lesion was trained on."""
+    rng = np.random.default_rng(0)
+    trials = [((pd.Series(list("aabbc")), pd.Series([1, 0, 1, 1, 1]) > 0), 0.25)]
+    for _ in range(5):
+        group, held = pd.Series(rng.integers(0, 9, 40)), pd.Series(rng.random(40) < 0.4)
+        split = held.map({True: "test", False: "train"})
+        trials.append(((group, held), splits.leaks(group, split)[held].mean()))
+    hint = "Only held-out pictures count, and each is asked: is its lesion trained on?"
+    _check("Exercise 1.2", answer, trials, hint)
+
+
+def ex_1_3(answer) -> None:
+    """(pictures of the lesion, held-out share) → chance that a held-out one leaks."""
+    trials = [((k, s), 1 - s ** (k - 1)) for k in (1, 2, 3, 6) for s in (0.2, 0.5)]
+    hint = "It escapes only if every one of its siblings is held out as well."
+    _check("Exercise 1.3", answer, trials, hint)

@@ -1,0 +1,161 @@
+"""Loaders of the two chest X-ray sets, ChestX-ray14 and CheXpert (taught in 07).
+
+A picture may show several findings: `label` is a tuple, empty where there is none.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from . import cases, images
+from .settings import CourseError
+
+BOX = ["Bbox [x", "y", "w", "h]"]  # what NIH's header becomes when split at commas
+ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+NIH_SIDE = 1024  # the boxes are in pixels of the original pictures
+SEXES = {"M": "male", "F": "female", "Male": "male", "Female": "female"}
+CHEXPERT = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+POLICIES = ("missing", "positive", "negative")
+
+
+def chestxray14(folder: str | Path, need_images: bool = True) -> pd.DataFrame:
+    """ChestX-ray14: radiologists' boxes, scaled to whatever size each file has.
+
+    The box list's "Infiltrate" is called Infiltration, as in the labels. A box outside
+    its picture is cut at the edge.
+    """
+    name = "chestxray14"
+    folder = cases.existing(name, folder)
+    boxes = _nih_boxes(name, folder)
+    table = _nih_table(name, folder, boxes)
+    found = cases.pictures(folder)
+    table["path"] = table["image_id"].map(found)
+    table["boxes"] = [
+        [scaled(box, images.shape(path)) for box in boxes[image + ".png"]]
+        if isinstance(path, str) and image + ".png" in boxes
+        else None
+        for image, path in zip(table["image_id"], table["path"], strict=True)
+    ]
+    return cases.build(name, folder, table, need_images)
+
+
+def _nih_boxes(name: str, folder: Path) -> dict[str, list[tuple]]:
+    """(finding, x, y, w, h) at 1024×1024, listed by the picture's file name."""
+    file, columns = "BBox_List_2017.csv", ["Image Index", "Finding Label", *BOX]
+    drawn = cases.read_csv(name, folder, file, columns=columns)[columns]
+    drawn["Finding Label"] = drawn["Finding Label"].replace(
+        "Infiltrate", "Infiltration"
+    )
+    drawn[BOX] = drawn[BOX].apply(cases.number)
+    if drawn.isna().any(axis=None):
+        row = drawn[drawn.isna().any(axis=1)].iloc[0]
+        raise CourseError(
+            f"{folder / file}: a box of {row.iloc[0]} lacks a number; "
+            f"{cases.way_out(name, folder)}"
+        )
+    return {
+        image: list(rows.iloc[:, 1:].itertuples(index=False, name=None))
+        for image, rows in drawn.groupby("Image Index", sort=False)
+    }
+
+
+def scaled(box: tuple, shape: tuple[int, int]) -> tuple:
+    """(finding, x, y, w, h) at 1024×1024, in a picture of shape (H, W), cut there."""
+    finding, x, y, w, h = box
+    high, wide = (side / NIH_SIDE for side in shape)
+    left, top = (min(max(v, 0), NIH_SIDE) for v in (x, y))
+    right, low = (min(max(v, 0), NIH_SIDE) for v in (x + w, y + h))
+    return (finding, left * wide, top * high, (right - left) * wide, (low - top) * high)
+
+
+def _nih_table(name: str, folder: Path, boxes: dict[str, list]) -> pd.DataFrame:
+    """One row a picture: from the entry table, or else from the list of boxes."""
+    if not any((folder / file).is_file() for file in ENTRIES):
+        print(f"{name}: no {ENTRIES[0]}, so the labels are those of the boxes")
+        table = pd.DataFrame({"image": list(boxes)})
+        table["label"] = [
+            tuple(dict.fromkeys(finding for finding, *_ in boxes[image]))
+            for image in boxes
+        ]
+    else:
+        columns = ["Image Index", "Finding Labels", "Patient ID", "Patient Age"]
+        columns += ["Patient Gender", "View Position"]
+        raw = cases.read_csv(name, folder, *ENTRIES, columns=columns)
+        table = pd.DataFrame({"image": raw["Image Index"]})
+        table["label"] = [
+            tuple(f for f in cell.split("|") if f != "No Finding")
+            for cell in raw["Finding Labels"].fillna("No Finding")
+        ]
+        age = cases.number(raw["Patient Age"].str.removesuffix("Y"))  # 058Y in 2017
+        table["age"] = age.where(age <= 120)  # some are typing errors, 414 for one
+        table["sex"] = raw["Patient Gender"].map(SEXES)
+        table["view"] = raw["View Position"]
+    table["image_id"] = table.pop("image").str.removesuffix(".png")
+    table["patient"] = table["image_id"].str.split("_").str[0]
+    return table
+
+
+def chexpert(
+    folder: str | Path, need_images: bool = True, uncertain: str = "missing"
+) -> pd.DataFrame:
+    """CheXpert: the positive findings of each picture; the labeller's doubts apart.
+
+    A doubtful finding (-1) stays open in the column `uncertain` ("missing"), or counts
+    as "positive" or "negative". CheXpert is read, never downloaded.
+    """
+    name = "chexpert"
+    if uncertain not in POLICIES:
+        raise CourseError(
+            f"unknown uncertain={uncertain!r}; choose one of {', '.join(POLICIES)}"
+        )
+    folder = cases.existing(name, folder)
+    raw = _chexpert_csvs(name, folder)
+    value = raw[list(CHEXPERT)].apply(cases.number)
+    positive = (value == 1) | ((value == -1) & (uncertain == "positive"))
+    doubt = (value == -1) & (uncertain == "missing")
+    inside = raw["Path"].str.split("/", n=1).str[1]  # the paths begin with the folder
+    table = pd.DataFrame({"image_id": inside.str.rsplit(".", n=1).str[0]})
+    paths = [folder / path for path in inside]
+    table["path"] = [str(path) if path.is_file() else None for path in paths]
+    table["label"] = _named(positive)
+    table["patient"] = inside.str.extract(r"(patient\d+)", expand=False)
+    table["age"] = cases.number(raw["Age"])
+    table["sex"] = raw["Sex"].map(SEXES)
+    table["split"] = raw["split"]
+    table["view"] = raw["Frontal/Lateral"]
+    table["uncertain"] = _named(doubt)
+    return cases.build(name, folder, table, need_images)
+
+
+def _chexpert_csvs(name: str, folder: Path) -> pd.DataFrame:
+    """Both tables, or the one that is there; the official validation part calibrates."""
+    columns = ["Path", "Sex", "Age", "Frontal/Lateral", *CHEXPERT]
+    parts = {"train": "train.csv", "calibration": "valid.csv"}
+    there = {k: f for k, f in parts.items() if (folder / f).is_file()}
+    tables = [
+        cases.read_csv(name, folder, file, columns=columns).assign(split=split)
+        for split, file in (there or parts).items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _named(flags: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The names of the true columns, row by row."""
+    return [
+        tuple(name for name, flag in zip(flags.columns, row, strict=True) if flag)
+        for row in flags.to_numpy()
+    ]

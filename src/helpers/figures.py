@@ -1,0 +1,177 @@
+"""Charts, picture sheets and tables as they appear in the page: every static figure.
+
+All are HTML that needs no script and no network: a chart is an inline SVG whose ink
+follows the page (light or dark), a picture an <img>, and each carries words for those
+who cannot see it. Charts are also kept as PNG, ready for a slide.
+"""
+
+import base64
+import io
+import re
+import uuid
+from html import escape
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, display
+from PIL import Image
+
+from . import images
+from .settings import out_folder
+
+INK = "#1b1b1f"  # becomes the page's own text colour in the SVG
+BLUE, ORANGE, GREEN, PINK, GREY = "#3f83c4", "#d9700a", "#1f9e76", "#c46fa3", "#8b9099"
+LIGHT_MAP, SIGNED_MAP = "cividis", "RdBu_r"  # fit for colour-blind readers; never jet
+
+NAMES = {  # what the labels stand for
+    "akiec": "actinic keratosis / Bowen's disease",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic nevus",
+    "vasc": "vascular lesion",
+    "ak": "actinic keratosis",
+    "scc": "squamous cell carcinoma",
+}
+
+
+def style() -> None:
+    """The course's look for charts: quiet axes, legible on a phone."""
+    ink = dict.fromkeys(
+        (
+            "text.color",
+            "axes.labelcolor",
+            "axes.edgecolor",
+            "xtick.color",
+            "ytick.color",
+        ),
+        INK,
+    )
+    plt.rcParams.update(
+        ink
+        | {
+            "figure.figsize": (5.6, 3.2),
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10.5,
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#8b909940",
+            "legend.frameon": False,
+            "svg.fonttype": "path",
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK, GREY]),
+        }
+    )
+
+
+def show(figs, name: str, alt: str, caption: str = "") -> None:
+    """Shows a chart, or several side by side where there is room, with its words.
+
+    Each is kept as a PNG under results/figures: name.png, or name_1.png and so on.
+    """
+    figs = figs if isinstance(figs, list) else [figs]
+    folder = out_folder() / "results" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for number, fig in enumerate(figs, start=1):
+        one = len(figs) == 1
+        png = folder / (f"{name}.png" if one else f"{name}_{number}.png")
+        fig.savefig(png, dpi=200, facecolor="white")
+        words = alt if one else f"{alt} (part {number} of {len(figs)})"
+        drawn.append(_svg(fig, words))
+        plt.close(fig)
+    row = "display:flex;flex-wrap:wrap;gap:8px"
+    body = drawn[0] if one else f'<div style="{row}">{"".join(drawn)}</div>'
+    display(HTML(_figure(body, caption)))
+
+
+def _svg(fig, alt: str) -> str:
+    """A chart as inline SVG: sized for the page, in its ink, with ids of its own."""
+    text, mark = io.StringIO(), uuid.uuid4().hex[:8]
+    fig.savefig(text, format="svg", transparent=True)
+    width = fig.get_figwidth() * 96
+    size = f"width:100%;max-width:{width:.0f}px;height:auto"
+    head = f'<svg role="img" aria-label="{escape(alt, quote=True)}" style="{size}"'
+    box = re.search(r'viewBox="[^"]*"', text.getvalue())[0]
+    svg = re.sub(r"^.*?<svg[^>]*>", f"{head} {box}>", text.getvalue(), flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\g<1>{mark}-", svg)
+    svg = svg.replace("xlink:href", "href")
+    return svg.replace(INK, "currentColor")
+
+
+def _figure(body: str, caption: str) -> str:
+    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="course" style="margin:1em 0">{body}{words}</figure>'
+
+
+def picture(image: np.ndarray) -> str:
+    """A picture (H×W×3 uint8) as data for an <img>."""
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> None:
+    """Pictures side by side, as many in a row as the page has room for."""
+    labels = labels if labels is not None else [""] * len(images)
+    cells = []
+    for image, alt, label in zip(images, alts, labels, strict=True):
+        img = (
+            f'<img src="{picture(image)}" alt="{escape(alt, quote=True)}" '
+            'class="dark-light" style="width:100%;border-radius:4px">'
+        )
+        words = f'<div style="font-size:.82em;line-height:1.3">{escape(label)}</div>'
+        cells.append(f"<div>{img}{words if label else ''}</div>")
+    grid = (
+        f"display:grid;grid-template-columns:repeat(auto-fill,minmax({width}px,1fr));"
+        "gap:8px"
+    )
+    display(HTML(_figure(f'<div style="{grid}">{"".join(cells)}</div>', caption)))
+
+
+def table(frame: pd.DataFrame, caption: str = "", formats=None, index=True) -> None:
+    """A table with its caption; it scrolls by itself where the page is narrow."""
+    number = {c: "{:.3f}".format for c in frame.select_dtypes("float").columns}
+    how = {c: f.format for c, f in (formats or {}).items()}
+    body = frame.to_html(
+        border=0, classes="dataframe", formatters=number | how, na_rep="–", index=index
+    )
+    style = "caption-side:top;text-align:left;white-space:nowrap;font-weight:600"
+    words = f'<caption style="{style}">{escape(caption)}</caption>' if caption else ""
+    body = re.sub(r"(<table[^>]*>)", rf"\g<1>{words}", body, count=1)
+    display(HTML(f'<div class="scroll" style="overflow-x:auto">{body}</div>'))
+
+
+def thumbnail(path: str, width: int) -> np.ndarray:
+    """A picture in its own proportions, `width` pixels wide."""
+    image = Image.fromarray(images.read(path))
+    height = round(width * image.height / image.width)
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def with_truth(case, evidence_path: str, width: int = 320) -> np.ndarray:
+    """A case with the outlines of its lesion (white) and its evidence (green)."""
+    image = thumbnail(case.path, width)
+    for path, colour in ((evidence_path, (80, 255, 120)), (case.mask_path, (255,) * 3)):
+        mask = images.read_mask(path).astype(np.uint8)
+        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        image = outlined(image, mask, colour)
+    return image
+
+
+def outlined(image: np.ndarray, mask: np.ndarray, colour=(255, 255, 255)) -> np.ndarray:
+    """A copy of a picture with the outline of a mask, dark-edged to show on any skin."""
+    image = np.ascontiguousarray(image).copy()
+    lines, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+    )
+    cv2.drawContours(image, lines, -1, (20, 20, 20), 2, cv2.LINE_AA)
+    cv2.drawContours(image, lines, -1, colour, 1, cv2.LINE_AA)
+    return image

@@ -1,0 +1,193 @@
+"""The report: runs the notebooks and builds a site from them that needs no network.
+
+    python -m helpers.report [all | run | site | navigation]
+
+Pages and looks are in the folder report/; results go to <out>/notebooks and <out>/site.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup
+
+from helpers import navigation, runner
+from helpers.settings import CourseError, out_folder, root
+
+# Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
+TAGS = {"solution": "hide-input"}
+LEFT_OUT = ("bootstrap", "navigation")
+NUMBER = re.compile(r"[-+−±–\d.,\s%/()\[\]]*|NaN|<NA>")  # intervals too
+
+
+def site() -> Path:
+    """Build the site from the executed notebooks; returns its front page."""
+    from sphinx.cmd.build import main as sphinx
+
+    out = out_folder()
+    pages, built = out / "sphinx", out / "site"
+    assemble(pages, executed(out / "notebooks"))
+    shutil.rmtree(built, ignore_errors=True)
+    options = ["-q", "-W", "--keep-going", "-d", str(out / "doctrees"), "-E"]
+    if sphinx([*options, "-b", "html", str(pages), str(built)]):
+        raise CourseError(f"the site has the faults listed above; its pages: {pages}")
+    return built / "index.html"
+
+
+def executed(folder: Path) -> dict[str, nbformat.NotebookNode]:
+    """The executed copy of every notebook of the course, by name."""
+    found = {}
+    for source in navigation.sources():
+        copy = folder / source.name
+        if not copy.exists():
+            raise CourseError(f"{source.stem} has not been run; run `make report`")
+        notebook = nbformat.read(copy, as_version=4)
+        if "run" not in notebook.metadata:
+            raise CourseError(
+                f"{source.stem} did not run to its end; run `make report`"
+            )
+        found[source.stem] = notebook
+    return found
+
+
+def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
+    """Put together what Sphinx reads: the folder report/, the notebooks, the times."""
+    shutil.rmtree(pages, ignore_errors=True)
+    shutil.copytree(root() / "report", pages)
+    (pages / "notebooks").mkdir()
+    for name, notebook in notebooks.items():
+        nbformat.write(as_page(name, notebook), pages / "notebooks" / f"{name}.ipynb")
+    index = pages / "index.md"
+    index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
+    (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
+
+
+def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook as it is read in the site."""
+    page = notebook.copy()
+    page.cells = [
+        cell
+        for cell in notebook.cells
+        if not any(navigation.tagged(cell, tag) for tag in LEFT_OUT)
+    ]
+    page.cells[0].source = navigation.title_cell(
+        name, navigation.title(notebook), in_report=True
+    )
+    for cell in page.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata["tags"] = tags + [TAGS[tag] for tag in tags if tag in TAGS]
+        if "solution" in tags:
+            cell.metadata["mystnb"] = {
+                "code_prompt_show": "Show the solution",
+                "code_prompt_hide": "Hide the solution",
+            }
+        for output in cell.get("outputs", []):
+            if "dataframe" in output.get("data", {}).get("text/html", ""):
+                output.data["text/html"] = with_numbers(output.data["text/html"])
+    return page
+
+
+def with_numbers(html: str) -> str:
+    """The tables in this HTML with class `number` on the columns that hold numbers."""
+    soup = BeautifulSoup(html, "html.parser")
+    for table in soup.select("table.dataframe"):
+        rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
+        body = [row.find_all("td") for row in table.select("tbody tr")]
+        # Counted from the right, where headings of rows do not matter.
+        for column in range(-1, -min(map(len, body), default=0) - 1, -1):
+            texts = [row[column].get_text(strip=True) for row in body]
+            if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
+                for row in rows:
+                    if len(row) >= -column:
+                        row[column]["class"] = "number"
+    return str(soup)
+
+
+def front_page(text: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
+    """The index with links to the notebooks that exist, and what this run was."""
+    by_number = {name[:2]: name for name in notebooks}
+
+    def row(match: re.Match) -> str:
+        number, topic = match.groups()
+        if number in by_number:
+            return f"| {number} | [{topic}](notebooks/{by_number[number]}.ipynb) |"
+        return f"| {number} | {topic} *(in preparation)* |"
+
+    text = re.sub(r"^\| (\d\d) \| (.+?) \|", row, text, flags=re.MULTILINE)
+    for fact in ("Profile", "Data set"):
+        text = text.replace(f"%{fact.lower()}%", of_all(fact, notebooks))
+    return text
+
+
+def run_times(notebooks: dict[str, nbformat.NotebookNode]) -> str:
+    """The page that says how long each notebook took, and on what."""
+    rows = ["| Notebook | Cells | Seconds |", "| --- | --: | --: |"]
+    for name, notebook in notebooks.items():
+        link = f"[{navigation.title(notebook)}](notebooks/{name}.ipynb)"
+        seconds = f"{notebook.metadata.papermill.duration:.0f}"
+        rows.append(f"| {link} | {len(notebook.cells)} | {seconds} |")
+    some = next(iter(notebooks.values()))
+    facts = [f"- {fact}: {of_all(fact, notebooks)}" for fact, _ in some.metadata.run]
+    return "\n".join(
+        [
+            "# Run times\n",
+            "How long each notebook took in the run that made this report, from its "
+            "first cell to its last, and on what.\n",
+            *rows,
+            "",
+            *facts,
+            "",
+        ]
+    )
+
+
+def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
+    """What the notebooks' runs have as this fact: one value, unless they differ."""
+    values = {dict(notebook.metadata.run)[fact] for notebook in notebooks.values()}
+    return " and ".join(f"`{value}`" for value in sorted(values))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m helpers.report", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for name, meaning in (
+        ("all", "run all notebooks, then build the site (the default)"),
+        ("run", "run notebooks, all of them when none is named"),
+        ("site", "build the site from the notebooks that were run"),
+        ("navigation", "write the generated cells of every notebook anew"),
+    ):
+        command = commands.add_parser(name, help=meaning, description=meaning)
+        if name == "run":
+            command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK")
+            command.add_argument(
+                "-p",
+                dest="parameters",
+                nargs=2,
+                action="append",
+                default=[],
+                metavar=("NAME", "VALUE"),
+                help="a value for the notebooks' parameters cell",
+            )
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "navigation":
+            for path in navigation.write_navigation():
+                print(f"{path.stem}: links written anew")
+        if options.command == "run":
+            values = {name: runner.value(text) for name, text in options.parameters}
+            runner.run(options.notebooks, values)
+        if options.command in (None, "all"):
+            runner.run()
+        if options.command in (None, "all", "site"):
+            print(site())
+    except CourseError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+
+
+if __name__ == "__main__":
+    main()

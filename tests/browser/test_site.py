@@ -1,0 +1,156 @@
+"""Browser tests of the built report, opened from the disk with the network blocked."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from helpers.settings import out_folder
+
+pytestmark = pytest.mark.browser
+SITE = out_folder() / "site"
+PAGES = sorted(
+    str(path.relative_to(SITE))
+    for path in SITE.rglob("*.html")
+    if "_static" not in path.parts
+)
+NOTEBOOKS = [name for name in PAGES if name.startswith("notebooks/")]
+FILE_NAME = re.compile(r"\S+\.(png|jpe?g|svg|gif|webp)|[0-9a-f]{16,}", re.IGNORECASE)
+
+
+def unless_ci(reason):
+    """In CI everything must be there; elsewhere say how to get it."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not PAGES:
+        unless_ci(f"no site in {SITE}; run `make report`")
+    path = shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(path).exists():
+        unless_ci("no Chromium; on Debian: apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A light page without a network; when done, nothing may have gone wrong in it."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light"
+    )
+    page = context.new_page()
+    faults = []
+
+    def guard(route):
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            faults.append(f"foreign request: {route.request.url}")
+            route.abort()
+
+    context.route("**/*", guard)
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            faults.append(message.text)
+            if message.type in ("error", "warning")
+            else None
+        ),
+    )
+    yield page
+    context.close()
+    assert not faults
+
+
+def visit(page, name):
+    page.goto(f"{SITE.as_uri()}/{name}")
+    page.wait_for_load_state("load")
+
+
+def test_there_is_a_site(browser):
+    assert {"index.html", "glossary.html", "run_times.html"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_a_heading_and_typeset_formulas(page, name):
+    visit(page, name)
+    assert page.locator("h1:visible").first.inner_text().strip()
+    assert page.locator("h1:visible").count() == 1
+    formulas = page.locator(".math")
+    if not formulas.count():
+        return
+    page.wait_for_function(
+        "document.querySelectorAll('.math mjx-container svg').length"
+        " >= document.querySelectorAll('.math').length"
+    )
+    for formula in page.locator(".math mjx-container").all():
+        box = formula.bounding_box()
+        assert box["width"] > 4 and box["height"] > 4
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    text = page.locator("article").evaluate(
+        "article => { const copy = article.cloneNode(true);"
+        " copy.querySelectorAll('pre, code').forEach(code => code.remove());"
+        " return copy.textContent }"
+    )
+    assert "$$" not in text and "\\frac" not in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_and_charts_have_descriptions(page, name):
+    visit(page, name)
+    for alt in page.locator("img").evaluate_all("all => all.map(img => img.alt)"):
+        assert len(alt.strip()) > 3 and not FILE_NAME.fullmatch(alt.strip()), alt
+    charts = page.locator("svg[role=img]:not(.svg-inline--fa, mjx-container svg)")
+    for label in charts.evaluate_all("all => all.map(svg => svg.ariaLabel || '')"):
+        assert len(label.strip()) > 3
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_does_not_scroll_sideways_on_a_phone(page, name):
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, name)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_search_finds_a_word(page):
+    visit(page, "search.html?q=melanoma")
+    hit = page.locator("#search-results li a").first
+    hit.wait_for()
+    hit.click()
+    assert "melanoma" in page.locator("article").inner_text().lower()
+
+
+def test_the_switch_makes_the_page_dark(page):
+    visit(page, NOTEBOOKS[0])
+    background = "element => getComputedStyle(element).backgroundColor"
+    light = page.locator("body").evaluate(background)
+    page.locator(".theme-switch-button:visible").click()
+    page.locator(".theme-change-button[data-mode=dark]:visible").click()
+    page.locator("html[data-theme=dark]").wait_for()
+    page.wait_for_function(
+        f"light => ({background})(document.body) !== light", arg=light
+    )
+    for output in page.locator(".output.text_html").all():
+        assert output.evaluate(background) == "rgba(0, 0, 0, 0)"  # no light patches
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_leads_to_its_neighbours_and_to_colab(page, name):
+    visit(page, name)
+    assert page.locator(".prev-next-footer a").count() >= 1
+    colab = page.locator("article a", has_text="Open in Colab").first
+    path = f"/notebooks/{Path(name).stem}.ipynb"
+    assert colab.get_attribute("href").endswith(path)
+    assert page.locator(f".dropdown-launch-buttons a[href$='{path}']").count() == 1

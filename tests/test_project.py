@@ -1,0 +1,116 @@
+"""Tests of the files around the course: they must agree with one another."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from helpers.navigation import check_navigation
+from helpers.settings import root
+
+PROJECT = tomllib.loads((root() / "pyproject.toml").read_text("utf-8"))["project"]
+COMMANDS = ["make report", "make test"]
+# Hosts that serve packages, in halves: this file must not name them either.
+REGISTRIES = [
+    f"{name}.{end}"
+    for name, end in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("anaconda", "org"),
+        ("npmjs", "org"),
+        ("unpkg", "com"),
+        ("jsdelivr", "net"),
+        ("download.pytorch", "org"),
+    )
+]
+
+
+def read(name):
+    return (root() / name).read_text("utf-8")
+
+
+def requirements():
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    return [Requirement(line) for group in groups for line in group]
+
+
+def tracked():
+    """The files that are in git, or would be."""
+    if not (shutil.which("git") and (root() / ".git").exists()):
+        pytest.skip("not a git clone: git says which files count")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [path for name in listed.split("\0") if (path := root() / name).is_file()]
+
+
+def test_conda_takes_the_same_python_and_installs_the_same_way():
+    environment = yaml.safe_load(read("environment.yml"))
+    python, pip, installed = environment["dependencies"]
+    bounds = SpecifierSet(python.removeprefix("python"))
+    assert bounds == SpecifierSet(PROJECT["requires-python"])
+    assert pip == "pip"
+    assert installed["pip"] == ["-c constraints.txt", "-e .[lab,report,test]"]
+    assert environment["name"] == PROJECT["name"]
+
+
+def test_every_base_dependency_says_where_it_is_used():
+    block = read("pyproject.toml").split("\ndependencies = [\n")[1].split("\n]")[0]
+    lines = block.splitlines()
+    assert len(lines) == len(PROJECT["dependencies"])
+    for line in lines:
+        assert re.search(r'",\s+# (0[1-8]|all)\b.*: \w', line), line
+
+
+def test_every_requirement_is_pinned_within_its_bounds():
+    pins = [Requirement(x) for x in read("constraints.txt").splitlines() if x[0] != "#"]
+    pinned = {canonicalize_name(pin.name): pin.specifier for pin in pins}
+    assert len(pinned) == len(pins)
+    assert all(str(specifier).startswith("==") for specifier in pinned.values())
+    for requirement in requirements():
+        specifier = pinned[canonicalize_name(requirement.name)]
+        version = str(specifier).removeprefix("==")
+        assert requirement.specifier.contains(version), requirement
+
+
+def test_the_workflow_runs_the_two_commands_on_both_ends():
+    job = yaml.safe_load(read(".github/workflows/course.yml"))["jobs"]["course"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == COMMANDS
+    lines = read(".ci/run").splitlines()
+    assert [line for line in lines if line in COMMANDS] == COMMANDS
+
+
+def test_the_targets_of_the_readme_exist():
+    targets = re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE)
+    named = re.findall(r"\bmake ([a-z-]+)(?=$|`| +#)", read("README.md"), re.MULTILINE)
+    assert set(named) <= set(targets)
+    assert {command.removeprefix("make ") for command in COMMANDS} <= set(named)
+
+
+def test_the_links_in_the_notebooks_are_in_step():
+    check_navigation()
+
+
+def test_no_file_names_a_registry():
+    named = [
+        f"{path}: {host}"
+        for path in tracked()
+        for host in REGISTRIES
+        if host.encode() in path.read_bytes()
+    ]
+    assert not named
+
+
+def test_no_file_is_large():
+    assert not [str(path) for path in tracked() if path.stat().st_size > 500_000]
