@@ -7,7 +7,8 @@ and returns the mask of the pixels that it changed.
 import cv2
 import numpy as np
 
-from .dermoscopy import Canvas, discs, noise, ramp, strokes
+from .dermoscopy import Canvas
+from .fields import discs, noise, ramp, strokes
 
 
 def view(rng, canvas: Canvas, size: int) -> tuple[np.ndarray, ...]:
@@ -59,8 +60,9 @@ def hairs(rng, image: np.ndarray) -> np.ndarray:
     for _ in range(n):
         start = rng.uniform((0, 0), (w, h))
         turn = way + rng.normal(0, 0.5)
-        step = rng.uniform(25, 110) * px * np.array([np.cos(turn), np.sin(turn)])
-        bend = rng.normal(0, 14, 2) * px
+        reach = rng.uniform(25, 110) * px
+        step = reach * np.array([np.cos(turn), np.sin(turn)])
+        bend = rng.normal(0, 0.10, 2) * reach
         lines.append(start + step * t + 4 * bend * t * (1 - t))
     alpha = strokes((h, w), lines, rng.uniform(0.35, 1.1, n) * px)
     fair = rng.random() < 0.2

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from .figures import BLUE, GREY, LIGHT_MAP, ORANGE
 
 
-def _rows(n: int, wide: float = 5.6, per_row: float = 0.34, extra: float = 0.8):
+def _rows(n: int, wide: float = 4.8, per_row: float = 0.34, extra: float = 0.8):
     """A figure whose height fits its n rows, read from the top."""
     fig, ax = plt.subplots(figsize=(wide, extra + per_row * n))
     ax.grid(axis="y", visible=False)
@@ -27,7 +27,7 @@ def class_counts(counts: pd.DataFrame) -> Figure:
     )
     ax.barh(counts.index, counts.lesions, 0.36, color=ORANGE, label="lesions")
     for y, row in enumerate(counts.itertuples()):
-        words = f" {row.pictures:,} of {row.lesions:,} lesions"
+        words = f" {row.pictures:,} of {row.lesions:,}"
         ax.text(row.pictures, y, words, va="center", fontsize=9)
     ax.set_xlim(0, counts.pictures.max() * 1.45)
     ax.set_xlabel("count")
@@ -53,7 +53,7 @@ def shares(frame: pd.DataFrame, xlabel: str) -> Figure:
 
 def columns(series: pd.Series, xlabel: str, ylabel: str) -> Figure:
     """A small bar chart with the value over each column."""
-    fig, ax = plt.subplots(figsize=(5.6, 2.6))
+    fig, ax = plt.subplots(figsize=(4.8, 2.6))
     bars = ax.bar(series.index.astype(str), series, color=BLUE)
     ax.bar_label(bars, [f"{v:.0%}" for v in series], fontsize=9, padding=2)
     ax.grid(axis="x", visible=False)

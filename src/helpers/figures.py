@@ -53,7 +53,7 @@ def style() -> None:
     plt.rcParams.update(
         ink
         | {
-            "figure.figsize": (5.6, 3.2),
+            "figure.figsize": (4.8, 3.0),
             "figure.constrained_layout.use": True,
             "font.size": 10,
             "axes.titlesize": 10.5,
@@ -137,16 +137,17 @@ def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> Non
 
 
 def table(frame: pd.DataFrame, caption: str = "", formats=None, index=True) -> None:
-    """A table with its caption; it scrolls by itself where the page is narrow."""
+    """A table under its caption; it scrolls by itself where the page is narrow."""
     number = {c: "{:.3f}".format for c in frame.select_dtypes("float").columns}
     how = {c: f.format for c, f in (formats or {}).items()}
+    words = frame.select_dtypes("object").columns
+    frame = frame.assign(**{c: frame[c].where(frame[c].notna(), "–") for c in words})
     body = frame.to_html(
         border=0, classes="dataframe", formatters=number | how, na_rep="–", index=index
     )
-    style = "caption-side:top;text-align:left;white-space:nowrap;font-weight:600"
-    words = f'<caption style="{style}">{escape(caption)}</caption>' if caption else ""
-    body = re.sub(r"(<table[^>]*>)", rf"\g<1>{words}", body, count=1)
-    display(HTML(f'<div class="scroll" style="overflow-x:auto">{body}</div>'))
+    body = f'<div class="scroll" style="overflow-x:auto">{body}</div>'
+    head = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    display(HTML(f'<figure class="course" style="margin:1em 0">{head}{body}</figure>'))
 
 
 def thumbnail(path: str, width: int) -> np.ndarray:

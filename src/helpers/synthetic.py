@@ -21,9 +21,10 @@ import cv2
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from PIL import Image
 from tqdm import tqdm
 
-from . import artefacts, dermoscopy, lesions, splits
+from . import artefacts, dermoscopy, fields, lesions, splits
 from .files import atomic
 from .lesions import RECIPES, TONES  # noqa: F401
 from .settings import CourseError, out_folder
@@ -227,7 +228,9 @@ def _draw_all(table: pd.DataFrame, recipe: Recipe, folder: Path) -> pd.DataFrame
 def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
     """The folder of the synthetic set, drawn now if it is not there yet."""
     recipe = Recipe(**(asdict(PROFILES[profile]) | {"seed": seed} | changes))
-    sources = (Path(m.__file__) for m in (artefacts, dermoscopy, lesions, splits))
+    sources = (
+        Path(m.__file__) for m in (artefacts, dermoscopy, fields, lesions, splits)
+    )
     code = b"".join(p.read_bytes() for p in (*sources, Path(__file__)))
     key = hashlib.sha256(code + json.dumps(asdict(recipe)).encode()).hexdigest()[:10]
     folder = out_folder() / "synthetic" / f"{profile}-seed{seed}-{key}"
@@ -248,3 +251,21 @@ def truth(folder: Path) -> pd.DataFrame:
         for names, paths in zip(table.artefacts, table.artefact_paths, strict=True)
     ]
     return table
+
+
+def contact_sheet(seed: int = 0, columns: int = 7, size: int = 160) -> np.ndarray:
+    """A row of lesions a class, the first that the seed gives: the set at a glance."""
+    rows = []
+    for number, label in enumerate(RECIPES):
+        row = []
+        for k in range(columns):
+            rng = np.random.default_rng([seed, number, k])
+            canvas = dermoscopy.paint(rng, size, lesions.describe(rng, label))
+            present = [name for name, p in CHANCE.items() if rng.random() < p]
+            row.append(artefacts.photograph(rng, canvas, size, present)[0])
+        rows.append(np.hstack(row))
+    return np.vstack(rows)
+
+
+if __name__ == "__main__":  # python -m helpers.synthetic SHEET.jpg
+    Image.fromarray(contact_sheet()).save(sys.argv[1], quality=75)
