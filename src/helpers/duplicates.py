@@ -56,11 +56,14 @@ def find(images: np.ndarray, alike: float = ALIKE, chunk: int = 1024) -> pd.Data
 def known(folder: Path) -> np.ndarray:
     """Pairs of image ids that are known to show one lesion under two ids (…×2).
 
-    Read from the list that Abhishek et al. publish for HAM10000; the synthetic set
+    Read from the list that Abhishek et al. publish for HAM10000, in the set's folder or
+    in HAM10000's beside it (DermaMNIST shows the same lesions); the synthetic set
     writes its planted ones in the same layout. No list, no pairs.
     """
-    path = Path(folder) / "newly_discovered_duplicates.csv"
-    if not path.is_file():
+    places = (Path(folder), Path(folder).parent / "ham10000")
+    lists = [place / "newly_discovered_duplicates.csv" for place in places]
+    path = next((path for path in lists if path.is_file()), None)
+    if path is None:
         return np.empty((0, 2), dtype=object)
     pairs = pd.read_csv(path, dtype=str)[["from_img", "to_img"]]
     return pairs.apply(lambda ids: ids.str.removesuffix(".jpg")).to_numpy(dtype=object)
