@@ -1,7 +1,7 @@
 """What a dermatoscope adds to a lesion: light, hairs, rulers, ink, bubbles, corners.
 
 Behind the synthetic set (01). Each artefact draws on a picture (H×W×3 in [0, 1]) in place
-and returns the mask of the pixels that it changed.
+and returns the mask of where it lies (thin marks with a pixel's margin).
 """
 
 import cv2

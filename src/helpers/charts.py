@@ -112,7 +112,7 @@ def by_group(frame: pd.DataFrame, value: str, group: str, xlabel: str) -> Figure
     parts = [frame.loc[frame[group] == name, value].dropna() for name in names]
     box = ax.boxplot(parts, orientation="horizontal", widths=0.6, patch_artist=True)
     for patch in box["boxes"]:
-        patch.set(facecolor=BLUE, alpha=0.55)
+        patch.set(facecolor=BLUE, edgecolor=GREY, alpha=0.55)
     for line in (*box["medians"], *box["whiskers"], *box["caps"]):
         line.set_color(ORANGE if line in box["medians"] else GREY)
     for flier in box["fliers"]:

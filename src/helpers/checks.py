@@ -37,7 +37,8 @@ def _check(name: str, answer, trials, hint: str) -> None:
     for arguments, expected in trials:
         try:
             got = answer(*arguments)
-            right = np.allclose(np.asarray(got, float), np.asarray(expected, float))
+            same_shape = np.shape(got) == np.shape(expected)
+            right = same_shape and np.allclose(np.asarray(got, float), expected)
         except Exception as error:
             print(f"❌ {name}: your function stopped with {error!r}. {hint}")
             return

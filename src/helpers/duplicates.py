@@ -16,6 +16,8 @@ def thumbprints(images: np.ndarray) -> np.ndarray:
     Two photographs that differ in light and a little in framing lie close together; a
     picture without any content (one flat colour) gets the zero vector.
     """
+    if not len(images):
+        return np.empty((0, SIDE * SIDE * 3), np.float32)
     small = [
         Image.fromarray(im).resize((SIDE, SIDE), Image.Resampling.BOX) for im in images
     ]
@@ -30,7 +32,7 @@ def turned(x: np.ndarray) -> list[np.ndarray]:
     grid = x.reshape(-1, SIDE, SIDE, 3)
     both = (grid, grid[:, :, ::-1])
     ways = (np.rot90(g, k, axes=(1, 2)) for g in both for k in range(4))
-    return [np.ascontiguousarray(w).reshape(len(x), -1) for w in ways]
+    return [np.ascontiguousarray(w).reshape(x.shape) for w in ways]
 
 
 def find(images: np.ndarray, alike: float = ALIKE, chunk: int = 1024) -> pd.DataFrame:

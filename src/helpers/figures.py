@@ -140,11 +140,10 @@ def table(frame: pd.DataFrame, caption: str = "", formats=None, index=True) -> N
     """A table under its caption; it scrolls by itself where the page is narrow."""
     number = {c: "{:.3f}".format for c in frame.select_dtypes("float").columns}
     how = {c: f.format for c, f in (formats or {}).items()}
-    words = frame.select_dtypes("object").columns
-    frame = frame.assign(**{c: frame[c].where(frame[c].notna(), "–") for c in words})
-    body = frame.to_html(
-        border=0, classes="dataframe", formatters=number | how, na_rep="–", index=index
-    )
+    words = frame.select_dtypes(exclude="float").columns
+    dashed = {c: frame[c].astype(object).where(frame[c].notna(), "–") for c in words}
+    frame = frame.assign(**dashed)
+    body = frame.to_html(border=0, formatters=number | how, na_rep="–", index=index)
     body = f'<div class="scroll" style="overflow-x:auto">{body}</div>'
     head = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     display(HTML(f'<figure class="course" style="margin:1em 0">{head}{body}</figure>'))

@@ -39,28 +39,36 @@ def scores(truth, answer, group, seed: int = 0, draws: int = 1000) -> pd.DataFra
     size = len(classes)
     place = {name: i for i, name in enumerate(classes)}
     cell = [place[t] * size + place[a] for t, a in zip(truth, answer, strict=True)]
-    lesion, names = pd.factorize(pd.Series(group))
-    per_lesion = np.zeros((len(names), size * size))
+    lesion, lesions = _numbered(group)
+    per_lesion = np.zeros((lesions, size * size))
     np.add.at(per_lesion, (lesion, cell), 1)
-    weights = _draws(len(names), draws, seed)
+    weights = _draws(lesions, draws, seed)
     drawn = from_confusion((weights @ per_lesion).reshape(draws, size, size))
     low, high = np.nanpercentile(drawn, (2.5, 97.5), axis=0)
     value = from_confusion(per_lesion.sum(0).reshape(size, size))
     index = ["accuracy", "balanced accuracy", "macro-F1"]
     columns = {"score": value, "low": low, "high": high}
-    columns |= {"n": len(truth), "lesions": len(names)}
+    columns |= {"n": len(truth), "lesions": lesions}
     return pd.DataFrame(columns, index=index)
 
 
 def mean_interval(values, group, seed: int = 0, draws: int = 1000) -> tuple[float, ...]:
     """A mean over pictures with its 95 % interval, drawn by lesion: mean, low, high."""
     values = np.asarray(values, float)
-    lesion, names = pd.factorize(pd.Series(group))
+    lesion, lesions = _numbered(group)
     total, count = np.bincount(lesion, values), np.bincount(lesion)
-    weights = _draws(len(names), draws, seed)
+    weights = _draws(lesions, draws, seed)
     drawn = (weights @ total) / (weights @ count)
     low, high = np.percentile(drawn, (2.5, 97.5))
     return float(values.mean()), float(low), float(high)
+
+
+def _numbered(group) -> tuple[np.ndarray, int]:
+    """The lesion of each picture as a number, and how many; unknown ones stand alone."""
+    group = pd.Series(group, dtype=object).reset_index(drop=True)
+    alone = group.index.to_series().map("unknown {}".format)
+    number, names = pd.factorize(group.where(group.notna(), alone))
+    return number, len(names)
 
 
 def _draws(lesions: int, draws: int, seed: int) -> np.ndarray:

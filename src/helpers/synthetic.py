@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from . import artefacts, dermoscopy, fields, lesions, splits
 from .files import atomic
-from .lesions import RECIPES, TONES  # noqa: F401
+from .lesions import RECIPES
 from .settings import CourseError, out_folder
 
 # HAM10000's lesions and pictures per class: the imbalance that the set copies.
@@ -66,6 +66,13 @@ class Recipe:
                 f"cannot draw {self.pictures} pictures of {self.size} px: ask for at "
                 "least 50 pictures with a short side of 48 to 512"
             )
+        if not 0 <= self.duplicates <= self.pictures // 5 or not 0 <= self.balance <= 1:
+            raise CourseError(
+                f"cannot draw {self.duplicates} duplicates at balance {self.balance}: ask "
+                f"for 0 to {self.pictures // 5} (a fifth), and a balance of 0 to 1"
+            )
+        if self.seed < 0:
+            raise CourseError(f"the seed must be 0 or more, not {self.seed}")
         if self.shortcut is None:
             return
         name, label, p = self.shortcut
@@ -227,6 +234,10 @@ def _draw_all(table: pd.DataFrame, recipe: Recipe, folder: Path) -> pd.DataFrame
 
 def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
     """The folder of the synthetic set, drawn now if it is not there yet."""
+    if profile not in PROFILES:
+        raise CourseError(
+            f"unknown profile {profile!r}; choose {' or '.join(PROFILES)}"
+        )
     recipe = Recipe(**(asdict(PROFILES[profile]) | {"seed": seed} | changes))
     sources = (
         Path(m.__file__) for m in (artefacts, dermoscopy, fields, lesions, splits)

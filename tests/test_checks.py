@@ -1,0 +1,130 @@
+"""Claims of the text, and the checkers of the exercises."""
+
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import checks
+
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks/01_data_audit.ipynb"
+CHECKERS = {"1_1": checks.ex_1_1, "1_2": checks.ex_1_2, "1_3": checks.ex_1_3}
+
+
+def cells(tag: str) -> list[str]:
+    notebook = nbformat.read(NOTEBOOK, 4)
+    return [c.source for c in notebook.cells if tag in c.metadata.get("tags", [])]
+
+
+def test_every_exercise_has_a_checker_a_try_and_a_solution():
+    for tag in ("exercise", "check", "solution"):
+        text = "\n".join(cells(tag))
+        assert all(f"answer_{name}" in text for name in CHECKERS)
+    ours = {name[3:] for name in dir(checks) if name.startswith("ex_1_")}
+    assert ours == set(CHECKERS)
+
+
+@pytest.mark.parametrize("source", cells("solution"))
+def test_each_checker_accepts_its_solution(source, capsys):
+    exec(source, {"checks": checks, "np": np, "pd": pd})
+    assert capsys.readouterr().out.startswith("✅")
+
+
+def test_the_empty_exercises_are_not_tried(capsys):
+    for source in [*cells("exercise"), *cells("check")]:
+        exec("\n".join([*cells("exercise"), source]), {"checks": checks})
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(CHECKERS) and all(line.startswith("⬜") for line in told)
+
+
+WRONG = {
+    "1_1": [
+        lambda labels: labels.value_counts().iloc[0],  # a count, no share
+        lambda labels: 1 / labels.nunique(),
+        lambda labels: labels.value_counts(normalize=True).iloc[-1],
+    ],
+    "1_2": [
+        lambda group, held: group.isin(group[~held]).mean(),  # of all pictures
+        lambda group, held: group.duplicated(keep=False)[held].mean(),
+        lambda group, held: 0.25,  # right for the one that the text shows
+    ],
+    "1_3": [
+        lambda k, share: share ** (k - 1),  # the chance to escape
+        lambda k, share: 1 - share**k,
+        lambda k, share: (1 - share) ** (k - 1),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "name, wrong", [(name, w) for name, list_ in WRONG.items() for w in list_]
+)
+def test_a_typical_wrong_answer_gets_a_hint(name, wrong, capsys):
+    CHECKERS[name](wrong)
+    out = capsys.readouterr().out
+    assert out.startswith("❌") and "expected" in out and out.count("\n") == 1
+    assert len(out.split(". ")[-1]) > 20  # the hint
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_an_untried_answer(name, capsys):
+    CHECKERS[name](None)
+    assert "not tried" in capsys.readouterr().out
+
+
+RUBBISH = [
+    None,
+    "abc",
+    [],
+    {},
+    [1, [2]],
+    [1, 2, 3],
+    np.nan,
+    np.inf,
+    pd.NA,
+    1j,
+    object(),
+]
+RUBBISH += [pd.Series(dtype=float), pd.DataFrame(), np.empty((0, 3)), lambda: 1, b"x"]
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize("value", RUBBISH, ids=repr)
+def test_rubbish_is_wrong_and_stops_nothing(name, value, capsys):
+    CHECKERS[name](lambda *_: value)
+    assert capsys.readouterr().out.startswith("❌")
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize(
+    "value", [0.5, "f", [], pd.Series([1, 2]), np.ones(3)], ids=repr
+)
+def test_what_is_no_function_is_wrong_and_stops_nothing(name, value, capsys):
+    CHECKERS[name](value)
+    out = capsys.readouterr().out
+    assert out.startswith("❌") and "function" in out
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyError("x"), AssertionError()])
+@pytest.mark.parametrize("name", CHECKERS)
+def test_an_answer_that_raises_stops_nothing(name, error, capsys):
+    def raises(*_):
+        raise error
+
+    CHECKERS[name](raises)
+    CHECKERS[name](lambda: 1)  # of other arguments
+    for line in capsys.readouterr().out.splitlines():
+        assert line.startswith("❌") and "stopped with" in line
+
+
+def test_a_claim_prints_a_tick_or_stops(capsys):
+    checks.claim("one is one", np.bool_(True))
+    assert capsys.readouterr().out == "✔ one is one\n"
+    with pytest.raises(checks.ClaimError, match="one is two"):
+        checks.claim("one is two", 1 == 2)
+    assert capsys.readouterr().out == ""
+    checks.skipped("masks are round", "no masks")
+    out = capsys.readouterr().out
+    assert "skipped" in out and "masks are round" in out and "no masks" in out
