@@ -29,14 +29,14 @@ def test_every_exercise_has_a_checker_a_try_and_a_solution():
 @pytest.mark.parametrize("source", cells("solution"))
 def test_each_checker_accepts_its_solution(source, capsys):
     exec(source, {"checks": checks, "np": np, "pd": pd})
-    assert capsys.readouterr().out.startswith("✅")
+    assert capsys.readouterr().out.startswith("✔")
 
 
 def test_the_empty_exercises_are_not_tried(capsys):
     for source in [*cells("exercise"), *cells("check")]:
         exec("\n".join([*cells("exercise"), source]), {"checks": checks})
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == len(CHECKERS) and all(line.startswith("⬜") for line in told)
+    assert len(told) == len(CHECKERS) and all(line.startswith("○") for line in told)
 
 
 WRONG = {
@@ -64,7 +64,7 @@ WRONG = {
 def test_a_typical_wrong_answer_gets_a_hint(name, wrong, capsys):
     CHECKERS[name](wrong)
     out = capsys.readouterr().out
-    assert out.startswith("❌") and "expected" in out and out.count("\n") == 1
+    assert out.startswith("✘") and "expected" in out and out.count("\n") == 1
     assert len(out.split(". ")[-1]) > 20  # the hint
 
 
@@ -94,7 +94,7 @@ RUBBISH += [pd.Series(dtype=float), pd.DataFrame(), np.empty((0, 3)), lambda: 1,
 @pytest.mark.parametrize("value", RUBBISH, ids=repr)
 def test_rubbish_is_wrong_and_stops_nothing(name, value, capsys):
     CHECKERS[name](lambda *_: value)
-    assert capsys.readouterr().out.startswith("❌")
+    assert capsys.readouterr().out.startswith("✘")
 
 
 @pytest.mark.parametrize("name", CHECKERS)
@@ -104,7 +104,7 @@ def test_rubbish_is_wrong_and_stops_nothing(name, value, capsys):
 def test_what_is_no_function_is_wrong_and_stops_nothing(name, value, capsys):
     CHECKERS[name](value)
     out = capsys.readouterr().out
-    assert out.startswith("❌") and "function" in out
+    assert out.startswith("✘") and "function" in out
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyError("x"), AssertionError()])
@@ -116,7 +116,7 @@ def test_an_answer_that_raises_stops_nothing(name, error, capsys):
     CHECKERS[name](raises)
     CHECKERS[name](lambda: 1)  # of other arguments
     for line in capsys.readouterr().out.splitlines():
-        assert line.startswith("❌") and "stopped with" in line
+        assert line.startswith("✘") and "stopped with" in line
 
 
 def test_a_claim_prints_a_tick_or_stops(capsys):

@@ -18,7 +18,7 @@ from helpers import charts, figures
 plt.switch_backend("agg")
 SOURCES = Path(figures.__file__).parents[1]
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-NASTY = 'a < b & "c" <script>'
+NASTY = 'A < b & "c" <script>'
 
 
 @pytest.fixture(autouse=True)

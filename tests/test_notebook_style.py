@@ -170,7 +170,7 @@ def test_no_measured_number_in_prose(notebook):
     text = re.sub(r"\$\$.*?\$\$|\$.*?\$|`.*?`|<code>.*?</code>", "", text, flags=re.S)
     text = re.sub(r"^## .*$|^### .*$", "", text, flags=re.MULTILINE)
     text = re.sub(r"Exercise \d\.\d", "", text)
-    allowed = {"95 %", "CC BY-NC 4.0", "4.0"}  # a quotation and the width of intervals
+    allowed = {"95%", "CC BY-NC 4.0", "4.0"}  # a quotation and the width of intervals
     found = {m.group(0) for m in NUMBER.finditer(text)} - allowed
     assert not found, f"computed numbers belong into cells: {found}"
 

@@ -56,15 +56,15 @@ def hairs(rng, image: np.ndarray) -> np.ndarray:
     h, w = image.shape[:2]
     px, way = h / 160, rng.uniform(0, np.pi)
     n = rng.integers(2, 22)
-    lines, t = [], np.linspace(0, 1, 12)[:, None]
+    lines, t = [], np.linspace(0, 1, 24)[:, None]
     for _ in range(n):
-        start = rng.uniform((0, 0), (w, h))
+        start = rng.uniform((-0.3 * w, -0.3 * h), (w, h))
         turn = way + rng.normal(0, 0.5)
-        reach = rng.uniform(25, 110) * px
+        reach = rng.uniform(60, 260) * px
         step = reach * np.array([np.cos(turn), np.sin(turn)])
-        bend = rng.normal(0, 0.10, 2) * reach
+        bend = rng.normal(0, 0.13, 2) * reach
         lines.append(start + step * t + 4 * bend * t * (1 - t))
-    alpha = strokes((h, w), lines, rng.uniform(0.35, 1.1, n) * px)
+    alpha = strokes((h, w), lines, rng.uniform(0.3, 0.7, n) * px)
     fair = rng.random() < 0.2
     colour = (0.72, 0.60, 0.45) if fair else (0.16, 0.10, 0.08)
     _lay(image, alpha * (0.5 if fair else 0.85), colour)

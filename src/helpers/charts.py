@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .figures import BLUE, GREY, LIGHT_MAP, ORANGE
+from .figures import BLUE, COLOURS, GREY, INK, LIGHT_MAP, ORANGE
 
 
 def _rows(n: int, wide: float = 4.8, per_row: float = 0.34, extra: float = 0.8):
@@ -20,18 +20,20 @@ def _rows(n: int, wide: float = 4.8, per_row: float = 0.34, extra: float = 0.8):
 
 
 def class_counts(counts: pd.DataFrame) -> Figure:
-    """Pictures (bar) and lesions (inner bar) of each class, with the numbers."""
-    fig, ax = _rows(len(counts))
-    ax.barh(
-        counts.index, counts.pictures, 0.72, color=BLUE, alpha=0.55, label="pictures"
-    )
-    ax.barh(counts.index, counts.lesions, 0.36, color=ORANGE, label="lesions")
-    for y, row in enumerate(counts.itertuples()):
-        words = f" {row.pictures:,} of {row.lesions:,}"
-        ax.text(row.pictures, y, words, va="center", fontsize=9)
-    ax.set_xlim(0, counts.pictures.max() * 1.45)
+    """Pictures and lesions of each class, with the numbers."""
+    fig, ax = _rows(len(counts), per_row=0.42)
+    y = np.arange(len(counts))
+    ax.barh(y - 0.19, counts.pictures, 0.34, color=BLUE, label="pictures")
+    ax.barh(y + 0.19, counts.lesions, 0.34, color=ORANGE, label="lesions")
+    for shift, column in ((-0.19, counts.pictures), (0.19, counts.lesions)):
+        for at, count in zip(y, column, strict=True):
+            ax.text(count, at + shift, f" {count:,}", va="center", fontsize=8.5)
+    ax.set_yticks(y, counts.index)
+    ax.set_xlim(0, counts.pictures.max() * 1.12)
+    ax.xaxis.set_major_locator(plt.MaxNLocator(5))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("count")
-    ax.legend(loc="lower right", ncols=2)
+    ax.legend(loc="lower right")
     return fig
 
 
@@ -39,13 +41,12 @@ def shares(frame: pd.DataFrame, xlabel: str) -> Figure:
     """Rows as stacked bars of shares; a column a colour."""
     fig, ax = _rows(len(frame), extra=1.2)
     left = np.zeros(len(frame))
-    colours = plt.get_cmap(LIGHT_MAP)(np.linspace(0.15, 0.95, frame.shape[1]))
-    for name, colour in zip(frame.columns, colours, strict=True):
-        ax.barh(
-            frame.index.astype(str), frame[name], left=left, color=colour, label=name
-        )
+    for name, colour in zip(frame.columns, COLOURS, strict=False):
+        rows = frame.index.astype(str)
+        ax.barh(rows, frame[name], 0.7, left=left, color=colour, label=name)
         left += frame[name].to_numpy()
     ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter("{x:.0%}")
     ax.set_xlabel(xlabel)
     fig.legend(loc="outside upper left", ncols=4, fontsize=9)
     return fig
@@ -65,16 +66,15 @@ def columns(series: pd.Series, xlabel: str, ylabel: str) -> Figure:
 def leak(name: str, leaked: pd.Series) -> Figure:
     """The leak of each class of a data set; the whole set is the dashed line."""
     each = leaked.drop("all").sort_values(ascending=False)
-    fig, ax = _rows(len(each), wide=2.9, per_row=0.32, extra=0.9)
-    bars = ax.barh(
-        each.index, each, color=[ORANGE if c == "mel" else BLUE for c in each.index]
-    )
-    told = [f"{v:.0%}" for v in each]
-    ax.bar_label(bars, told, fontsize=8.5, padding=-26, color="white")
+    fig, ax = _rows(len(each), wide=2.4, per_row=0.32, extra=1.1)
+    colours = [ORANGE if name == "mel" else BLUE for name in each.index]
+    bars = ax.barh(each.index, each, color=colours)
+    ax.bar_label(bars, [f"{v:.0%}" for v in each], fontsize=8.5, padding=2)
     ax.axvline(leaked["all"], color=GREY, ls="--", lw=1.2, zorder=0.5)
     ax.set_title(f"{name}\n{leaked['all']:.1%} overall")
-    ax.set_xlim(0, 1)
-    ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    ax.set_xlim(0, 1.12)
+    ax.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    ax.set_xlabel("held out and leaked")
     return fig
 
 
@@ -87,8 +87,9 @@ def intervals(frame: pd.DataFrame, xlabel: str, chance: float | None = None) -> 
     ax.set_yticks(y, frame.index)
     if chance is not None:
         ax.axvline(chance, color=ORANGE, ls="--", lw=1.4)
-        ax.text(chance, -0.75, " chance", color=ORANGE, fontsize=9, va="center")
+        ax.text(chance, -0.75, " chance", fontsize=9, va="center")
     ax.set_ylim(len(frame) - 0.4, -1.1)
+    ax.xaxis.set_major_formatter("{x:.0%}")
     ax.set_xlabel(xlabel)
     return fig
 
@@ -114,7 +115,7 @@ def by_group(frame: pd.DataFrame, value: str, group: str, xlabel: str) -> Figure
     for patch in box["boxes"]:
         patch.set(facecolor=BLUE, edgecolor=GREY, alpha=0.55)
     for line in (*box["medians"], *box["whiskers"], *box["caps"]):
-        line.set_color(ORANGE if line in box["medians"] else GREY)
+        line.set_color(INK if line in box["medians"] else GREY)
     for flier in box["fliers"]:
         flier.set(marker=".", markeredgecolor=GREY, markersize=4)
     ax.set_yticks(range(1, len(names) + 1), names)

@@ -1,7 +1,7 @@
 """Claims that the notebooks stake, and checkers for the exercises.
 
 `claim` prints a tick or stops the notebook: what the text says, the run has shown. A
-checker never stops anything: it says ⬜ not tried, ✅ right, or ❌ with a hint.
+checker never stops anything: it says ○ not tried, ✔ right, or ✘ with a hint.
 """
 
 import numpy as np
@@ -29,10 +29,10 @@ def skipped(text: str, why: str) -> None:
 def _check(name: str, answer, trials, hint: str) -> None:
     """Runs a student's function on (arguments, expected) pairs; never raises."""
     if answer is None:
-        print(f"⬜ {name}: not tried yet")
+        print(f"○ {name}: not tried yet")
         return
     if not callable(answer):
-        print(f"❌ {name}: give a function (without brackets), not {answer!r}")
+        print(f"✘ {name}: give a function (without brackets), not {answer!r}")
         return
     for arguments, expected in trials:
         try:
@@ -40,12 +40,12 @@ def _check(name: str, answer, trials, hint: str) -> None:
             same_shape = np.shape(got) == np.shape(expected)
             right = same_shape and np.allclose(np.asarray(got, float), expected)
         except Exception as error:
-            print(f"❌ {name}: your function stopped with {error!r}. {hint}")
+            print(f"✘ {name}: your function stopped with {error!r}. {hint}")
             return
         if not right:
-            print(f"❌ {name}: expected {_short(expected)}, got {_short(got)}. {hint}")
+            print(f"✘ {name}: expected {_short(expected)}, got {_short(got)}. {hint}")
             return
-    print(f"✅ {name}: right")
+    print(f"✔ {name}: right")
 
 
 def _short(value) -> str:

@@ -113,8 +113,8 @@ class Painter:
         else:
             where = where * ramp(self.depth, 0.02, 0.5)
         where = where * np.clip(1 + 0.35 * noise(rng, self.shape, 15 * self.px), 0, 1)
-        amount = {"atypical network": 1.1, "typical network": 0.7}.get(kind, 0.4)
-        self.amount["brown"] += where * (amount * lines - 0.18 * (1 - lines))
+        amount = {"atypical network": 1.1, "typical network": 0.7}.get(kind, 0.3)
+        self.amount["brown"] += where * (amount * lines - 0.12 * (1 - lines))
         return where > 0.4
 
     def dots(self, kind: str) -> np.ndarray:
@@ -131,8 +131,8 @@ class Painter:
                 self.rng.random() < 0.4
             )  # globules all around the rim: a growing nevus
             region = (self.depth < 0.35) if rim else self.lesion
-            spots = ramp(-seed, -0.36, -0.14) * (self.lesion & region)
-            self.amount["brown"] += 0.8 * spots
+            spots = ramp(-seed, -0.40, -0.10) * (self.lesion & region)
+            self.amount["brown"] += rng.uniform(0.35, 0.7) * spots
             return cv2.dilate((spots > 0.4).astype(np.uint8), np.ones((3, 3))) > 0
         spots = discs(self.shape, points, radii)
         self.amount["brown"] += rng.uniform(1.0, 1.6) * spots
@@ -163,8 +163,8 @@ class Painter:
         where = patch(rng, self.lesion, rng.uniform(0.18, 0.4), 20 * self.px, self.side)
         where = where * ramp(self.sdf, 1, 6 * self.px)
         film = np.clip(1 + 0.3 * clouds(rng, self.shape, 8 * self.px), 0.3, 1.3)
-        self.amount["blue-grey"] += 0.42 * where
-        self.cover["veil"] += rng.uniform(0.35, 0.6) * where * film
+        self.amount["blue-grey"] += 0.75 * where
+        self.cover["veil"] += rng.uniform(0.15, 0.4) * where * film
         return where > 0.4
 
     def regression(self) -> np.ndarray:
@@ -176,8 +176,8 @@ class Painter:
         pepper = discs(self.shape, points, np.full(len(points), 0.6 * self.px))
         for name in self.amount:
             self.amount[name] *= 1 - 0.75 * where
-        self.cover["white"] += 0.30 * where
-        self.amount["blue-grey"] += 0.8 * pepper
+        self.cover["white"] += 0.15 * where
+        self.amount["blue-grey"] += 0.15 * where + 0.6 * pepper
         return where > 0.4
 
     def cysts(self) -> np.ndarray:
@@ -193,7 +193,7 @@ class Painter:
         """Comedo-like openings: dark craters with soft rims."""
         rng, px = self.rng, self.px
         points = scatter(rng, self.sdf > 3 * px, rng.integers(5, 14))
-        radii = rng.uniform(1.4, 3.4, len(points)) * px
+        radii = (0.9 + 1.1 * rng.exponential(1, len(points)).clip(0, 3.5)) * px
         spots = discs(self.shape, points, radii, 0.9)
         self.amount["brown"] += 1.4 * spots
         self.amount["yellow"] += 0.4 * discs(self.shape, points, radii * 1.6, 1.2)
@@ -206,9 +206,9 @@ class Painter:
         def grow(at, way, width, steps):
             path = [at]
             for _ in range(steps):
-                way = way + rng.normal(0, 0.35)
-                path.append(path[-1] + 4.2 * px * np.array([np.cos(way), np.sin(way)]))
-                if width > 0.5 and rng.random() < 0.42:
+                way = way + rng.normal(0, 0.5)
+                path.append(path[-1] + 2.8 * px * np.array([np.cos(way), np.sin(way)]))
+                if width > 0.35 and rng.random() < 0.42:
                     turn = rng.choice([-1, 1]) * rng.uniform(0.5, 1.1)
                     grow(path[-1], way + turn, width * 0.62, int(steps * 0.6))
             lines.append(path)
@@ -217,9 +217,9 @@ class Painter:
         for start in scatter(rng, np.abs(self.depth - 0.25) < 0.12, rng.integers(2, 5)):
             to = self.centre - start
             way = np.arctan2(to[1], to[0])
-            grow(start, way + rng.normal(0, 0.4), rng.uniform(0.9, 1.5), 9)
+            grow(start, way + rng.normal(0, 0.4), rng.uniform(0.5, 0.95), 12)
         drawn = strokes(self.shape, lines, widths) * ramp(self.sdf, -6 * px, 3 * px)
-        self.amount["red"] += 0.9 * drawn
+        self.amount["red"] += 0.75 * drawn
         return cv2.dilate((drawn > 0.3).astype(np.uint8), np.ones((3, 3))) > 0
 
     def nests(self) -> np.ndarray:
@@ -248,7 +248,8 @@ class Painter:
         rng, px = self.rng, self.px
         flakes = noise(rng, self.shape, 2.5 * px) + noise(rng, self.shape, 9 * px)
         where = ramp(flakes, 0.5, 1.9) * self.body * ramp(self.sdf, -2, 4 * px)
-        self.cover["white"] += 0.45 * where
+        where = cv2.GaussianBlur(where, (0, 0), 0.8 * px)
+        self.cover["white"] += 0.28 * where
         self.amount["yellow"] += 0.55 * where
         return where > 0.25
 
@@ -271,19 +272,21 @@ class Painter:
         where = ramp(field, 0.18, 0.78)
         for name in self.amount:
             self.amount[name] *= 1 - 0.6 * where
-        self.cover["white"] += where * (0.22 + 0.3 * strands)
+        self.amount["purple"] += 0.22 * self.body
+        self.cover["white"] += where * (0.1 + 0.4 * strands)
         return where > 0.4
 
     def lacunae(self) -> np.ndarray:
         """Lacunae: sharp red, purple or blue-black lakes, packed together."""
         rng, px = self.rng, self.px
-        seed, border = cells(rng, self.shape, 0.95, rng.uniform(6, 13) * px)
-        round_ = ramp(border, 0.0, 0.24) * ramp(-seed, -0.85, -0.45)
+        seed, _ = cells(rng, self.shape, 0.95, rng.uniform(6, 13) * px)
+        round_ = ramp(-seed + 0.2 * noise(rng, self.shape, 12 * px), -0.62, -0.38)
         lakes = round_ * ramp(self.sdf, 0, 2.5 * px)
         tint = 0.8 * noise(rng, self.shape, 8 * px) + rng.uniform(-0.6, 0.9)
         self.amount["red"] += lakes * np.clip(0.9 + 0.2 * tint, 0.5, 1.5)
         self.amount["purple"] += lakes * np.clip(0.15 + 0.6 * tint, 0, 1.6)
-        self.cover["white"] += rng.uniform(0, 0.15) * self.body * (1 - round_)
+        self.cover["white"] += rng.uniform(0, 0.08) * self.body * (1 - round_)
+        self.amount["purple"] += 0.35 * self.body * (1 - round_)
         return (lakes > 0.5) & self.lesion
 
 
@@ -316,9 +319,10 @@ def skin(rng, shape, tone: str, size: int) -> np.ndarray:
     furrows = np.exp(-((furrows / 0.16) ** 2))
     patches = clouds(rng, shape, 34 * px)
     melanin = 0.022 * patches + 0.03 * furrows + 0.012 * noise(rng, shape, 2 * px)
-    freckles = ramp(clouds(rng, shape, 9 * px), 1.9, 2.7) * ramp(patches, 0, 1)
-    melanin += rng.choice([0, 0, 0.25]) * freckles
-    blood = 0.03 * clouds(rng, shape, 24 * px) + 0.022 * clouds(rng, shape, 4 * px)
+    sun = ramp(clouds(rng, shape, 13 * px) + 0.6 * patches, 0.3, 3.2)
+    melanin += rng.choice([0, 0, 0, 0.06, 0.14]) * sun
+    melanin += 0.012 * noise(rng, shape, max(1.0 * px, 1))
+    blood = 0.02 * clouds(rng, shape, 24 * px) + 0.03 * clouds(rng, shape, 3 * px)
     density = melanin[..., None] * np.float32(ABSORBS["brown"])
     density += blood[..., None] * np.float32(ABSORBS["red"])
     return base.astype(np.float32) * np.exp(-density)

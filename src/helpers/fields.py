@@ -72,7 +72,7 @@ def outline(rng, shape, centre, radius, a) -> np.ndarray:
     theta = np.linspace(0, 2 * np.pi, 256, endpoint=False)
     r = np.ones_like(theta)
     for k in range(2, 14):
-        size = a["lopsided"] * 0.20 / k if k < 4 else a["irregularity"] * 0.55 / k
+        size = a["lopsided"] * 0.30 / k if k < 4 else a["irregularity"] * 0.34 / k
         r += size * rng.normal() * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
     squeeze, tilt = np.sqrt(a["elongation"]), rng.uniform(0, np.pi)
     x, y = r * np.cos(theta) * squeeze, r * np.sin(theta) / squeeze

@@ -23,6 +23,7 @@ from .settings import out_folder
 
 INK = "#1b1b1f"  # becomes the page's own text colour in the SVG
 BLUE, ORANGE, GREEN, PINK, GREY = "#3f83c4", "#d9700a", "#1f9e76", "#c46fa3", "#8b9099"
+COLOURS = (BLUE, GREY, GREEN, ORANGE, PINK)
 LIGHT_MAP, SIGNED_MAP = "cividis", "RdBu_r"  # fit for colour-blind readers; never jet
 
 NAMES = {  # what the labels stand for
@@ -65,7 +66,7 @@ def style() -> None:
             "grid.color": "#8b909940",
             "legend.frameon": False,
             "svg.fonttype": "path",
-            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK, GREY]),
+            "axes.prop_cycle": plt.cycler(color=COLOURS),
         }
     )
 
@@ -107,8 +108,13 @@ def _svg(fig, alt: str) -> str:
 
 
 def _figure(body: str, caption: str) -> str:
-    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    words = escape(_sentence(caption))
+    words = f"<figcaption>{words}</figcaption>" if caption else ""
     return f'<figure class="course" style="margin:1em 0">{body}{words}</figure>'
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def picture(image: np.ndarray) -> str:
@@ -138,15 +144,26 @@ def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> Non
 
 def table(frame: pd.DataFrame, caption: str = "", formats=None, index=True) -> None:
     """A table under its caption; it scrolls by itself where the page is narrow."""
-    number = {c: "{:.3f}".format for c in frame.select_dtypes("float").columns}
-    how = {c: f.format for c, f in (formats or {}).items()}
-    words = frame.select_dtypes(exclude="float").columns
-    dashed = {c: frame[c].astype(object).where(frame[c].notna(), "–") for c in words}
-    frame = frame.assign(**dashed)
-    body = frame.to_html(border=0, formatters=number | how, na_rep="–", index=index)
-    body = f'<div class="scroll" style="overflow-x:auto">{body}</div>'
-    head = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    shown = frame.astype(object).rename_axis(columns=None)
+    shown.index.names = [None] * shown.index.nlevels
+    for name, column in frame.items():
+        kind = "{:,}" if pd.api.types.is_integer_dtype(column) else "{}"
+        kind = "{:.3f}" if pd.api.types.is_float_dtype(column) else kind
+        kind = (formats or {}).get(name, kind)
+        shown[name] = [_cell(value, kind) for value in column]
+    words = escape(_sentence(caption))
+    scroll = f'tabindex="0" role="region" aria-label="{words}" style="overflow-x:auto"'
+    body = f'<div class="scroll" {scroll}>{shown.to_html(border=0, index=index)}</div>'
+    head = f"<figcaption>{words}</figcaption>" if caption else ""
     display(HTML(f'<figure class="course" style="margin:1em 0">{head}{body}</figure>'))
+
+
+def _cell(value, kind: str) -> str:
+    """One value of a table as text: a dash for what is missing, a true minus."""
+    if np.ndim(value) == 0 and pd.isna(value):
+        return "–"
+    text = kind.format(value)
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def thumbnail(path: str, width: int) -> np.ndarray:
