@@ -23,8 +23,9 @@ test: $(STAMP) ## lint, unit tests, then every notebook from top to bottom
 	$(PY) -m pytest tests -m "not browser"
 	$(PY) -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 notebooks/
 
-lab: $(STAMP) ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks
+lab: $(STAMP) ## open your own copies of the notebooks, in work/, in JupyterLab
+	@mkdir -p work && cp -n notebooks/*.ipynb work/
+	$(PY) -m jupyterlab work
 
 browser-test: $(STAMP) ## look at the built site with a headless Chromium
 	$(PY) -m pytest tests -m browser

@@ -202,3 +202,13 @@ def test_a_site_needs_notebooks_that_ran_to_their_end(course):
     shutil.copytree(course / "notebooks", course / "out/notebooks")
     with pytest.raises(CourseError, match="01_one did not run to its end"):
         report.site()
+
+
+def test_two_reports_at_once_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path))
+    with (
+        report.only_one(),
+        pytest.raises(CourseError, match="another report"),
+        report.only_one(),
+    ):
+        pass

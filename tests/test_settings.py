@@ -100,3 +100,16 @@ def test_folders_come_from_the_environment_or_lie_in_the_clone(tmp_path, monkeyp
     clone = Path(__file__).resolve().parents[1]
     assert settings.out_folder() == (clone / "build").resolve()
     assert settings.data_folder() == (clone / "data").resolve()
+
+
+def test_a_relative_folder_counts_from_the_course_not_from_the_kernel(
+    monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XAI_DERM_OUT", "mine")
+    assert settings.out_folder() == settings.root() / "mine"
+
+
+def test_a_notebook_refuses_a_data_set_that_it_is_not_about():
+    with pytest.raises(CourseError, match="not about chexpert"):
+        settings.load(dataset="chexpert", among=settings.SKIN)

@@ -426,3 +426,12 @@ def test_nothing_is_left_of_a_set_that_the_disk_refused(tmp_path, monkeypatch, h
     assert not any(path.is_file() for path in left)
     monkeypatch.setattr(synthetic, "_write", write)
     assert (synthetic.ensure(pictures=50, size=48) / "truth.csv").is_file()
+
+
+@pytest.mark.parametrize("label", lesions.RECIPES)
+def test_every_lesion_can_be_put_into_words(label):
+    for seed in range(300):
+        a = lesions.describe(np.random.default_rng(seed), label)
+        assert a["colours"] and a["hallmarks"]
+        assert set(a["colours"]) <= set(lesions.COLOURS)
+        assert lesions.caption(a, []).endswith(".")

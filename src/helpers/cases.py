@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from . import images
+from . import images, settings
 from .settings import CourseError
 
 COLUMNS = (
@@ -41,7 +41,8 @@ def way_out(name: str, folder: Path) -> str:
     """How to come by a data set, as the end of an error's line."""
     if name in ASKED_FOR:
         return f"{ASKED_FOR[name]}, then put it into {folder}"
-    return f"get it with: python -m helpers.datasets download {name} --to {folder}"
+    command = f"{settings.python()} -m helpers.datasets download {name}"
+    return f"get it with: {command} --to {folder}"
 
 
 def existing(name: str, folder: str | Path) -> Path:

@@ -43,13 +43,15 @@ def _check(name: str, answer, trials, hint: str) -> None:
             print(f"✘ {name}: your function stopped with {error!r}. {hint}")
             return
         if not right:
-            print(f"✘ {name}: expected {_short(expected)}, got {_short(got)}. {hint}")
+            asked = ", ".join(_short(argument) for argument in arguments)
+            told = f"for {asked} expected {_short(expected)}, got {_short(got)}"
+            print(f"✘ {name}: {told}. {hint}")
             return
     print(f"✔ {name}: right")
 
 
 def _short(value) -> str:
-    text = np.array2string(np.asarray(value), precision=3, threshold=8)
+    text = np.array2string(np.asarray(value), precision=3, threshold=8, separator=" ")
     return text if len(text) < 80 else text[:77] + "…"
 
 

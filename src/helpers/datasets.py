@@ -104,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     get.add_argument("--to", metavar="FOLDER", help="default: the data folder")
     chosen = parser.parse_args(arguments)
     try:
+        settings.check_variables()
         if chosen.command == "list":
             print(*map(_line, settings.DATASETS), sep="\n")
         else:
@@ -111,6 +112,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CourseError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it broke", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -17,6 +17,8 @@ TONES = {  # how often each skin tone is drawn
     "dark": 0.05,
 }
 
+COLOURS = ("light brown", "dark brown", "black", "blue-grey", "purple", "red", "white")
+
 # A class: ranges of its shape and colour, chances of its colour zones, of its hallmarks
 # (the structures that tell it) and of structures that it shares with other classes.
 RECIPES = {
@@ -176,31 +178,20 @@ def describe(rng, label: str) -> dict:
 
 
 def colours(a: dict) -> list[str]:
-    """The names of the colours that one would see."""
-    seen = {
-        z for z in a["zones"] if z in ("light brown", "dark brown", "black", "white")
-    }
-    seen |= {z for z in a["zones"] if z in ("red", "blue-grey", "purple")}
-    if a["brown"] > 0.15:
+    """The names of the colours that one would see, at least one."""
+    has = set(a["structures"])
+    seen = set(a["zones"])
+    if a["brown"] > 0.15 or (not seen and a["brown"] >= a["red"]):
         seen.add("dark brown" if a["brown"] > 0.8 else "light brown")
-    if a["red"] > 0.28 or set(a["structures"]) & {"lacunae", "arborising vessels"}:
+    if a["red"] > 0.28 or not seen or has & {"lacunae", "arborising vessels"}:
         seen.add("red")
     if a["purple"] > 0.2:
         seen.add("purple")
-    if set(a["structures"]) & {"blue-white veil", "blue-grey nests", "regression"}:
+    if has & {"blue-white veil", "blue-grey nests", "regression"}:
         seen.add("blue-grey")
-    if set(a["structures"]) & {"central white patch", "regression", "scale"}:
+    if has & {"central white patch", "regression", "scale"}:
         seen.add("white")
-    order = (
-        "light brown",
-        "dark brown",
-        "black",
-        "blue-grey",
-        "purple",
-        "red",
-        "white",
-    )
-    return [c for c in order if c in seen]
+    return [name for name in COLOURS if name in seen]
 
 
 def caption(a: dict, present: list[str]) -> str:
@@ -210,7 +201,8 @@ def caption(a: dict, present: list[str]) -> str:
         *most, last = words
         return f"{', '.join(most)} and {last}" if most else last
 
-    form = "An asymmetric" if a["lopsided"] > 0.5 else "A symmetric"
+    even = a["lopsided"] <= 0.5 and a["irregularity"] <= 0.6 and not a["islands"]
+    form = "A symmetric" if even else "An asymmetric"
     edge = "irregular" if a["irregularity"] > 0.45 else "regular"
     sharp = "sharp" if a["softness"] < 3 else "blurred"
     text = f"{form} lesion in {join(a['colours'])} with an {edge}, {sharp} border"

@@ -6,13 +6,16 @@ Pages and looks are in the folder report/; results go to <out>/notebooks and <ou
 """
 
 import argparse
+import logging
 import re
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
+from filelock import FileLock, Timeout
 
 from helpers import navigation, runner
 from helpers.settings import CourseError, out_folder, root
@@ -150,6 +153,21 @@ def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     return " and ".join(f"`{value}`" for value in sorted(values))
 
 
+@contextmanager
+def only_one():
+    """Two reports at once into one folder would spoil each other's notebooks."""
+    out = out_folder()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / "report.lock", timeout=0):
+            yield
+    except Timeout:
+        raise CourseError(
+            f"another report is being made in {out}: wait for it, or name another "
+            "folder with XAI_DERM_OUT"
+        ) from None
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m helpers.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -176,16 +194,19 @@ def main(arguments: list[str] | None = None) -> None:
         if options.command == "navigation":
             for path in navigation.write_navigation():
                 print(f"{path.stem}: links written anew")
-        if options.command == "run":
-            values = {name: runner.value(text) for name, text in options.parameters}
-            runner.run(options.notebooks, values)
-        if options.command in (None, "all"):
-            runner.run()
-        if options.command in (None, "all", "site"):
-            print(site())
+        if options.command != "navigation":
+            with only_one():
+                if options.command == "run":
+                    values = {n: runner.value(text) for n, text in options.parameters}
+                    runner.run(options.notebooks, values)
+                if options.command in (None, "all"):
+                    runner.run()
+                if options.command in (None, "all", "site"):
+                    print(site())
     except CourseError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
+        logging.disable()  # what was under way complains that nobody waited for it
         sys.exit("stopped")
 
 

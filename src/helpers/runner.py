@@ -170,6 +170,7 @@ def facts(settings: Settings) -> list[tuple[str, str]]:
     return [
         ("Profile", settings.profile),
         ("Data set", settings.dataset),
+        ("Seed", str(settings.seed)),
         ("Python", python_version()),
         ("PyTorch", version("torch")),
         ("Cores of the machine", str(os.cpu_count())),

@@ -5,6 +5,7 @@ notebook's parameters cell (where papermill writes too), the environment, the de
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ TITLES = {
     "chexpert": "CheXpert",
 }
 DATASETS = tuple(TITLES)
+SKIN = DATASETS[:5]
 VARIABLES = tuple(
     f"XAI_DERM_{name}" for name in ("PROFILE", "DATASET", "SEED", "DATA", "OUT")
 )
@@ -64,14 +66,16 @@ class Settings:
 
 
 def load(
-    profile: str | None = None, dataset: str | None = None, seed: int | None = None
+    profile: str | None = None,
+    dataset: str | None = None,
+    seed: int | None = None,
+    among: tuple[str, ...] = (),
 ) -> Settings:
-    """The settings of this run; an unknown name is refused, with those that exist."""
-    for name in os.environ:
-        if name.startswith("XAI_DERM_") and name not in VARIABLES:
-            raise CourseError(
-                f"unknown variable {name}; known are {', '.join(VARIABLES)}"
-            )
+    """The settings of this run; an unknown name is refused, with those that exist.
+
+    `among` are the data sets that the notebook is about, where these are not all.
+    """
+    check_variables()
     profile = profile or os.environ.get("XAI_DERM_PROFILE") or "quick"
     dataset = dataset or os.environ.get("XAI_DERM_DATASET") or "synthetic"
     seed = os.environ.get("XAI_DERM_SEED") or 0 if seed is None else seed
@@ -85,11 +89,30 @@ def load(
         )
     try:
         seed = int(seed)
-    except ValueError:
+    except (TypeError, ValueError):
         raise CourseError(f"the seed must be a whole number, not {seed!r}") from None
+    if among and dataset not in among:
+        raise CourseError(
+            f"this notebook is about {', '.join(among)}, not about {dataset}: "
+            "choose another notebook or another data set"
+        )
     if seed < 0:
         raise CourseError(f"the seed must be 0 or more, not {seed}")
     return Settings(profile, dataset, seed, data_folder(), out_folder())
+
+
+def check_variables() -> None:
+    """Refuses a misspelt XAI_DERM_… variable, which would be silently without effect."""
+    for name in os.environ:
+        if name.startswith("XAI_DERM_") and name not in VARIABLES:
+            raise CourseError(
+                f"unknown variable {name}; known are {', '.join(VARIABLES)}"
+            )
+
+
+def python() -> str:
+    """How to call this interpreter from the folder where we are."""
+    return min(os.path.relpath(sys.executable), sys.executable, key=len)
 
 
 def root() -> Path:
@@ -106,12 +129,14 @@ def results(notebook: str) -> Path:
 
 
 def data_folder() -> Path:
-    return (
-        Path(os.environ.get("XAI_DERM_DATA") or root() / "data").expanduser().resolve()
-    )
+    return _folder("XAI_DERM_DATA", "data")
 
 
 def out_folder() -> Path:
-    return (
-        Path(os.environ.get("XAI_DERM_OUT") or root() / "build").expanduser().resolve()
-    )
+    return _folder("XAI_DERM_OUT", "build")
+
+
+def _folder(variable: str, default: str) -> Path:
+    """A relative path counts from the course's folder, wherever a kernel runs."""
+    named = Path(os.environ.get(variable) or default).expanduser()
+    return (root() / named).resolve()

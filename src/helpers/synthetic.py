@@ -10,6 +10,7 @@ Nothing measured on these pictures is a statement about patients.
 import hashlib
 import json
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -226,7 +227,8 @@ def _draw_all(table: pd.DataFrame, recipe: Recipe, folder: Path) -> pd.DataFrame
         jobs.setdefault(row["lesion"], []).append(row)
     work = partial(draw_lesion, recipe=recipe, folder=folder)
     quiet = not sys.stderr.isatty()
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+    context, deaf = get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(os.cpu_count(), context, signal.signal, deaf) as pool:
         done = pool.map(work, jobs.values(), chunksize=8)
         bar = tqdm(done, "drawing lesions", len(jobs), disable=quiet)
         return pd.DataFrame([row for rows in bar for row in rows])
