@@ -166,31 +166,30 @@ def draw_lesion(job: list[dict], recipe: Recipe, folder: Path) -> list[dict]:
         if near:  # the same photograph, a hair's breadth away
             nudge = np.random.default_rng([recipe.seed, row["lesion"], 3])
             made = artefacts.nudge(nudge, *made)
-        image, lesion, evidence, masks = made
-        name, paths = row["image_id"], {}
-        masks = {"evidence": evidence} | masks
-        paths = {k: f"truth/{name}_{k.replace(' ', '_')}.png" for k in masks}
-        _write(folder / f"{PICTURES}/{name}.jpg", image[..., ::-1])
-        where = f"{MASKS}/{name}_segmentation.png"
-        _write(folder / where, lesion * np.uint8(255))
-        for kind, mask in masks.items():
-            _write(folder / paths[kind], mask * np.uint8(255))
-        evidence_path = paths.pop("evidence")
+        paths = save(folder, row["image_id"], *made)
+        marks = ("image_id", "lesion_id", "split", "twin_of")
+        facts = {name: row.get(name) for name in marks} | {"label": row["dx"]}
+        facts |= {"caption": lesions.caption(a, present), "artefacts": present}
+        facts |= {"evidence_path": paths.pop("evidence")}
+        facts |= {"artefact_paths": [paths[name] for name in present]}
         truth.append(
             {
-                "image_id": name,
-                "label": row["dx"],
-                "lesion_id": row["lesion_id"],
-                "caption": lesions.caption(a, present),
-                "evidence_path": evidence_path,
-                "artefacts": "|".join(present),
-                "artefact_paths": "|".join(paths[k] for k in present),
-                "split": row.get("split"),
-                "twin_of": row["twin_of"],
+                k: "|".join(v) if isinstance(v, list) else v
+                for k, v in (facts | a).items()
             }
-            | {k: "|".join(v) if isinstance(v, list) else v for k, v in a.items()}
         )
     return truth
+
+
+def save(folder: Path, name: str, image, lesion, evidence, masks) -> dict[str, str]:
+    """Writes a picture and its masks; returns where the truth's masks are."""
+    _write(folder / PICTURES / f"{name}.jpg", image[..., ::-1])
+    _write(folder / MASKS / f"{name}_segmentation.png", lesion * np.uint8(255))
+    masks = {"evidence": evidence} | masks
+    paths = {kind: f"truth/{name}_{kind.replace(' ', '_')}.png" for kind in masks}
+    for kind, mask in masks.items():
+        _write(folder / paths[kind], mask * np.uint8(255))
+    return paths
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
