@@ -18,8 +18,8 @@ report: $(STAMP) ## run all notebooks and build the site
 	@$(PY) -m helpers.report all
 
 test: $(STAMP) ## lint, unit tests, then every notebook from top to bottom
-	$(PY) -m ruff check src tests notebooks report
-	$(PY) -m ruff format --check src tests notebooks report
+	$(PY) -m ruff check src tests notebooks report bench
+	$(PY) -m ruff format --check src tests notebooks report bench
 	$(PY) -m pytest tests -m "not browser"
 	$(PY) -m pytest --nbmake --nbmake-kernel=python3 --nbmake-timeout=600 notebooks/
 

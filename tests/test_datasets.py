@@ -96,7 +96,7 @@ def test_what_ham10000_refuses(ham, data):
     file.write_text(HAM.replace("lesion_id", "lesion"))
     refused("ham10000", "no column lesion_id", str(file), WAY)
     file.write_text(HAM.replace("ISIC_2", "ISIC_1"))
-    refused("ham10000", "ISIC_1 stands twice")
+    refused("ham10000", "ISIC_1", "stands there twice")
     file.write_text(HAM.replace("nv", "naevus"))
     refused("ham10000", "ISIC_3", "unknown label 'naevus'", "akiec, bcc")
     for bad in (b"", b"\xff\xfe\x00x", b'a,b\n"1,2\n3', b"\x00" * 50):
@@ -423,3 +423,17 @@ def test_the_command_downloads(data, monkeypatch, capsys):
 
 def test_every_set_can_be_had_somehow():
     assert set(datasets.LOADERS) == {*datasets.DOWNLOADS, *cases.ASKED_FOR}
+
+
+def test_a_few_bad_rows_in_a_big_table_are_reported_and_left_out(ham, capsys):
+    head, first, *_ = HAM.splitlines()
+    rows = [first.replace("ISIC_1", f"ISIC_{k}") for k in range(1, 301)]
+    rows[7] = rows[7].replace(",mel,", ",wart,")
+    rows[9] = rows[8]
+    file = ham / "HAM10000_metadata.csv"
+    file.write_text("\n".join([head, *rows]))
+    table = datasets.load("ham10000", need_images=False)
+    said = capsys.readouterr().out
+    assert len(table) == 298 and table.image_id.is_unique
+    assert "1 of 300 rows left out: ISIC_8 (unknown label 'wart'" in said
+    assert "1 of 299 rows left out: ISIC_9 (the image id stands there twice)" in said

@@ -97,27 +97,37 @@ def number(column: pd.Series) -> pd.Series:
     return pd.to_numeric(column, errors="coerce").astype(float)
 
 
-def known(name: str, table: pd.DataFrame, classes) -> None:
-    """Refuses a label that the data set does not have."""
-    strange = table[~table["label"].isin(classes)]
-    if len(strange):
-        row = strange.iloc[0]
+def known(name: str, table: pd.DataFrame, classes) -> pd.DataFrame:
+    """The table without the few rows whose label the data set does not have."""
+    strange = ~table["label"].isin(classes)
+    labels = ", ".join(sorted({repr(x) for x in table.loc[strange, "label"]}))
+    return without(
+        name, table, strange, f"unknown label {labels}; known are {', '.join(classes)}"
+    )
+
+
+def without(name: str, table: pd.DataFrame, bad: pd.Series, why: str) -> pd.DataFrame:
+    """The table without its bad rows, said in a line; over 1 % bad is refused."""
+    if not bad.any():
+        return table
+    ids = table.loc[bad, "image_id"].astype(str).to_list()
+    which = ", ".join(ids[:5]) + f" and {len(ids) - 5:,} more" * (len(ids) > 5)
+    said = f"{name}: {len(ids):,} of {len(table):,} rows"
+    if bad.mean() > 0.01:
         raise CourseError(
-            f"{name}: {row.image_id} has the unknown label {row.label!r}; "
-            f"known are {', '.join(classes)}: correct the table, or get it again"
+            f"{said} are bad: {which} ({why}); correct the table, or get it again"
         )
+    print(f"{said} left out: {which} ({why})")
+    return table[~bad].reset_index(drop=True)
 
 
 def build(
     name: str, folder: Path, table: pd.DataFrame, need_images: bool
 ) -> pd.DataFrame:
     """COLUMNS in their order, the rest behind; unless told otherwise, with pictures."""
-    twice = table.loc[table["image_id"].duplicated(), "image_id"]
-    if len(twice):
-        raise CourseError(
-            f"{name}: {twice.iloc[0]} stands twice in the table of {folder}; "
-            f"remove a row, or {way_out(name, folder)}"
-        )
+    table = without(name, table, table["image_id"].isna(), "no image id")
+    twice = table["image_id"].duplicated()
+    table = without(name, table, twice, "the image id stands there twice")
     for column in COLUMNS:
         if column not in table:
             table[column] = None

@@ -69,7 +69,7 @@ def title_cell(name: str, heading: str, in_report: bool = False) -> str:
         f"[Source]({repository()}/{path})",
     ]
     if in_report:
-        del links[1]
+        links[1] = "[Glossary](../glossary.md)"
     return f"# {heading}\n\n{' · '.join(links)}"
 
 

@@ -33,7 +33,7 @@ def ham10000(
     """HAM10000: seven classes, `group` the lesion; `dx_type` behind the columns."""
     folder = cases.existing(name, folder)
     table = ham_table(name, folder)
-    cases.known(name, table, HAM10000)
+    table = cases.known(name, table, HAM10000)
     found = cases.pictures(folder)
     table["path"] = table["image_id"].map(found)
     table["mask_path"] = (table["image_id"] + "_segmentation").map(found)
@@ -75,7 +75,7 @@ def isic2019(folder: str | Path, need_images: bool = True) -> pd.DataFrame:
     unknown = table["label"] == "unk"
     print(f"{name}: unk has {unknown.sum()} training images and is no class here")
     table = table[~unknown].reset_index(drop=True)
-    cases.known(name, table, ISIC2019)
+    table = cases.known(name, table, ISIC2019)
     found = cases.pictures(folder)
     table["path"] = table["image_id"].map(found)
     masks = table["image_id"].str.removesuffix("_downsampled") + "_segmentation"
