@@ -87,7 +87,7 @@ def show(figs, name: str, alt: str, caption: str = "") -> None:
         words = alt if one else f"{alt} (part {number} of {len(figs)})"
         drawn.append(_svg(fig, words))
         plt.close(fig)
-    row = "display:flex;flex-wrap:wrap;gap:8px"
+    row = "display:flex;flex-wrap:wrap;align-items:start;gap:8px"
     body = drawn[0] if one else f'<div style="{row}">{"".join(drawn)}</div>'
     display(HTML(_figure(body, caption)))
 
