@@ -260,9 +260,11 @@ def test_dermamnist_joined_with_ham10000(derma, ham):
 def test_what_dermamnist_refuses(derma):
     file = derma[0] / "dermamnist.npz"
     np.savez(file, train_labels=np.array([{"code": 1}], dtype=object))
-    refused("dermamnist", str(file), "cannot be read", "download dermamnist")
+    refused("dermamnist", str(file), "is damaged", "download dermamnist")
     file.write_bytes(file.read_bytes()[:100])
-    refused("dermamnist", str(file), "cannot be read")
+    refused("dermamnist", str(file), "is damaged")
+    file.write_bytes(b"")
+    refused("dermamnist", str(file), "is damaged")
     file.unlink()
     refused("dermamnist", "no dermamnist.npz")
 
@@ -315,7 +317,7 @@ def test_chestxray14_with_the_entries(nih, capsys):
 
 def test_a_box_without_a_number(nih):
     write(nih / "BBox_List_2017.csv", BOXES.replace("512", "left"))
-    refused("chestxray14", "a box of 00000013_005.png lacks a number")
+    refused("chestxray14", "00000013_005.png", "a box lacks a number")
 
 
 @given(
@@ -437,3 +439,16 @@ def test_a_few_bad_rows_in_a_big_table_are_reported_and_left_out(ham, capsys):
     assert len(table) == 298 and table.image_id.is_unique
     assert "1 of 300 rows left out: ISIC_8 (unknown label 'wart'" in said
     assert "1 of 299 rows left out: ISIC_9 (the image id stands there twice)" in said
+
+
+def test_a_broken_mask_costs_its_row_too(tmp_path, capsys):
+    rows = []
+    for k in range(30):
+        path = tmp_path / f"{k}.png"
+        Image.new("RGB", (9, 9)).save(path)
+        rows.append({"image_id": str(k), "path": str(path), "mask_path": str(path)})
+    broken = tmp_path / "mask.png"
+    broken.write_bytes((tmp_path / "0.png").read_bytes()[:40])
+    rows[3]["mask_path"] = str(broken)
+    table = datasets.usable(pd.DataFrame(rows))
+    assert len(table) == 29 and "3.png (its mask: " in capsys.readouterr().out

@@ -216,7 +216,7 @@ def test_a_damaged_zip(tmp_path):
     for bad in (data, data[:5000], b""):
         archive.write_bytes(bad)
         line = refused(downloads.unzip, archive, tmp_path / "out")
-        assert str(archive) in line and "download it again" in line
+        assert str(archive) in line and "remove it and run again" in line
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 
 
@@ -326,3 +326,11 @@ def test_a_mirror_without_ranges_or_with_a_bad_zip(mirror, tmp_path):
     mirror.ranges = True
     mirror.files["images/images_001.zip"] = DATA
     assert "is damaged" in refused(downloads.chestxray14, tmp_path / "nih")
+
+
+def test_a_damaged_zip_is_discarded_so_that_the_next_try_gets_another(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"a": DATA})
+    archive.write_bytes(archive.read_bytes()[:5000])
+    with pytest.raises(CourseError, match="was removed: run again"):
+        downloads.unzip(archive, tmp_path / "out", discard=True)
+    assert list(tmp_path.iterdir()) == []

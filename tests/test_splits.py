@@ -304,3 +304,9 @@ def test_the_fingerprint_is_of_the_split_not_of_the_order():
     mark = splits.fingerprint(table)
     assert splits.fingerprint(table.sample(frac=1, random_state=0)) == mark
     assert splits.fingerprint(table.assign(split=np.roll(PART, 1))) != mark
+
+
+def test_pictures_without_a_label_are_refused():
+    table = pd.DataFrame({"image_id": list("abc"), "label": None, "group": None})
+    with pytest.raises(CourseError, match="3 of 3 pictures have no label"):
+        splits.make(table)

@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -435,3 +437,12 @@ def test_every_lesion_can_be_put_into_words(label):
         assert a["colours"] and a["hallmarks"]
         assert set(a["colours"]) <= set(lesions.COLOURS)
         assert lesions.caption(a, []).endswith(".")
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from helpers import datasets\ndatasets.load('synthetic')\n")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode and "if __name__ == '__main__'" in done.stderr

@@ -1,1 +1,1 @@
-"""The thin helper package."""
+"""Helpers of the course: one module, one idea; its docstring names the notebook."""

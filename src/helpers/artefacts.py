@@ -58,14 +58,17 @@ def hairs(rng, image: np.ndarray) -> np.ndarray:
     n = rng.integers(2, 22)
     lines, t = [], np.linspace(0, 1, 24)[:, None]
     for _ in range(n):
-        start = rng.uniform((-0.3 * w, -0.3 * h), (w, h))
+        low = (
+            (-0.3 * w, -0.3 * h) if lines else (0.2 * w, 0.2 * h)
+        )  # one is well inside
+        start = rng.uniform(low, (w, h) if lines else (0.8 * w, 0.8 * h))
         turn = way + rng.normal(0, 0.5)
         reach = rng.uniform(60, 260) * px
         step = reach * np.array([np.cos(turn), np.sin(turn)])
         bend = rng.normal(0, 0.13, 2) * reach
         lines.append(start + step * t + 4 * bend * t * (1 - t))
     alpha = strokes((h, w), lines, rng.uniform(0.3, 0.7, n) * px)
-    fair = rng.random() < 0.2
+    fair = rng.random() < 0.5 and image.mean() < 0.45  # seen on dark skin only
     colour = (0.72, 0.60, 0.45) if fair else (0.16, 0.10, 0.08)
     _lay(image, alpha * (0.5 if fair else 0.85), colour)
     return alpha > 0.3
@@ -179,5 +182,5 @@ def nudge(rng, image, lesion, evidence, masks) -> tuple:
 
     image = warp(image).astype(np.float32) * rng.uniform(0.97, 1.03)
     masks = {name: warp_mask(mask) for name, mask in masks.items()}
-    image = np.clip(image, 0, 255).astype(np.uint8)
+    image = np.clip(image + 0.5, 0, 255).astype(np.uint8)
     return image, warp_mask(lesion), warp_mask(evidence), masks

@@ -146,12 +146,13 @@ def build(
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without the rows whose picture cannot be decoded, and one line on them.
+    """The table without the rows whose picture or mask cannot be decoded; one line.
 
     Every file is opened and decoded: nothing less finds a truncated one.
     """
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(_fault, table["path"])
+        masks = table.get("mask_path", pd.Series(None, table.index, dtype=object))
+        found = pool.map(_fault, table["path"], masks)
         faults = list(tqdm(found, total=len(table), desc="checking", disable=None))
     bad = np.array([fault is not None for fault in faults], dtype=bool)
     if not bad.any():
@@ -174,5 +175,11 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[~bad].reset_index(drop=True)
 
 
-def _fault(path) -> str | None:
-    return images.fault(path) if isinstance(path, str) else "missing"
+def _fault(path, mask_path) -> str | None:
+    if not isinstance(path, str):
+        return "missing"
+    fault = images.fault(path)
+    if fault is None and isinstance(mask_path, str):
+        fault = images.fault(mask_path)
+        return fault and f"its mask: {fault}"
+    return fault

@@ -46,7 +46,7 @@ def chestxray14(folder: str | Path, need_images: bool = True) -> pd.DataFrame:
     table["path"] = table["image_id"].map(found)
     table["boxes"] = [
         [scaled(box, images.shape(path)) for box in boxes[image + ".png"]]
-        if isinstance(path, str) and image + ".png" in boxes
+        if isinstance(path, str) and image + ".png" in boxes and not images.fault(path)
         else None
         for image, path in zip(table["image_id"], table["path"], strict=True)
     ]
@@ -61,12 +61,9 @@ def _nih_boxes(name: str, folder: Path) -> dict[str, list[tuple]]:
         "Infiltrate", "Infiltration"
     )
     drawn[BOX] = drawn[BOX].apply(cases.number)
-    if drawn.isna().any(axis=None):
-        row = drawn[drawn.isna().any(axis=1)].iloc[0]
-        raise CourseError(
-            f"{folder / file}: a box of {row.iloc[0]} lacks a number; "
-            f"{cases.way_out(name, folder)}"
-        )
+    drawn = drawn.assign(image_id=drawn["Image Index"])
+    bad = drawn.isna().any(axis=1)
+    drawn = cases.without(name, drawn, bad, "a box lacks a number")[columns]
     return {
         image: list(rows.iloc[:, 1:].itertuples(index=False, name=None))
         for image, rows in drawn.groupby("Image Index", sort=False)
@@ -124,6 +121,7 @@ def chexpert(
         )
     folder = cases.existing(name, folder)
     raw = _chexpert_csvs(name, folder)
+    raw = cases.without(name, raw.assign(image_id="?"), raw["Path"].isna(), "no path")
     value = raw[list(CHEXPERT)].apply(cases.number)
     positive = (value == 1) | ((value == -1) & (uncertain == "positive"))
     doubt = (value == -1) & (uncertain == "missing")

@@ -1,7 +1,6 @@
 """Loader of DermaMNIST, which is HAM10000 in one small NumPy file (taught in 01)."""
 
 import hashlib
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from . import cases, skin
 from .files import atomic, writing
 from .settings import CourseError, data_folder, out_folder
+from .transfer import DAMAGE
 
 NAME = "dermamnist"
 SPLITS = {"train": "train", "val": "calibration", "test": "test"}
@@ -34,9 +34,9 @@ def dermamnist(folder: str | Path, need_images: bool = True) -> pd.DataFrame:
         )
     try:
         table = _unpack(file)
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, LookupError, TypeError, *DAMAGE):
         raise CourseError(
-            f"{file}: cannot be read ({error}); {cases.way_out(NAME, folder)}"
+            f"{file}: is damaged, or no DermaMNIST; {cases.way_out(NAME, folder)}"
         ) from None
     table = _joined(folder, table)
     table["split"] = table["split"].map(SPLITS)
@@ -49,13 +49,13 @@ def _unpack(file: Path) -> pd.DataFrame:
     key = f"{file} {stat.st_size} {stat.st_mtime_ns}"
     key = hashlib.sha256(key.encode()).hexdigest()[:16]
     cache = out_folder() / "cache" / f"{NAME}_{key}"
-    rows = []
+    rows, classes = [], dict(enumerate(skin.HAM10000))
     with np.load(file, allow_pickle=False) as arrays:
         for split in SPLITS:
             for index, label in enumerate(arrays[f"{split}_labels"].ravel()):
                 image = f"{split}_{index:05d}"
                 path = str(cache / f"{image}.png")
-                rows.append((image, path, skin.HAM10000[label], split, str(index)))
+                rows.append((image, path, classes[int(label)], split, str(index)))
         with writing(cache), FileLock(cache.with_suffix(".lock")):
             if not cache.is_dir():
                 with atomic(cache) as part:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .files import atomic
 from .settings import CourseError
-from .transfer import TIMEOUT, fetch, net, room, unzip
+from .transfer import DAMAGE, TIMEOUT, fetch, net, room, unzip
 
 DATAVERSE = "https://dataverse.harvard.edu"
 HAM_DOI = "doi:10.7910/DVN/DBW86T"
@@ -35,7 +35,7 @@ def _get_zip(
     if folder.is_dir():
         return
     archive = folder.with_name(folder.name + ".zip")
-    unzip(fetch(url, archive, known_hash, size, unpacked), folder)
+    unzip(fetch(url, archive, known_hash, size, unpacked), folder, discard=True)
     archive.unlink()
 
 
@@ -123,7 +123,7 @@ def _pick(url: str, folder: Path, wanted: set[str]) -> None:
             for name in tqdm(new, desc=url.rpartition("/")[2], disable=None):
                 with atomic(folder / name) as part:
                     part.write_bytes(archive.read(members[name]))
-    except zipfile.BadZipFile as error:
+    except DAMAGE as error:
         raise CourseError(f"{url}: is damaged ({error}); try again later") from None
 
 

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from . import cases
+
 SIDE = 12  # a thumbnail of 12×12 pixels: what is left of a picture at a glance
+PAIR = ["from_img", "to_img"]
 ALIKE = 0.98  # cosine of two thumbnails from which we call them the same photograph
 
 
@@ -67,5 +70,5 @@ def known(folder: Path) -> np.ndarray:
     path = next((path for path in lists if path.is_file()), None)
     if path is None:
         return np.empty((0, 2), dtype=object)
-    pairs = pd.read_csv(path, dtype=str)[["from_img", "to_img"]]
+    pairs = cases.read_csv("pairs", path.parent, path.name, columns=PAIR)[PAIR]
     return pairs.apply(lambda ids: ids.str.removesuffix(".jpg")).to_numpy(dtype=object)

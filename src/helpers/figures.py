@@ -19,7 +19,7 @@ from IPython.display import HTML, display
 from PIL import Image
 
 from . import images
-from .settings import out_folder
+from .files import atomic, below_out
 
 INK = "#1b1b1f"  # becomes the page's own text colour in the SVG
 BLUE, ORANGE, GREEN, PINK, GREY = "#3f83c4", "#d9700a", "#1f9e76", "#c46fa3", "#8b9099"
@@ -77,13 +77,12 @@ def show(figs, name: str, alt: str, caption: str = "") -> None:
     Each is kept as a PNG under results/figures: name.png, or name_1.png and so on.
     """
     figs = figs if isinstance(figs, list) else [figs]
-    folder = out_folder() / "results" / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for number, fig in enumerate(figs, start=1):
         one = len(figs) == 1
-        png = folder / (f"{name}.png" if one else f"{name}_{number}.png")
-        fig.savefig(png, dpi=200, facecolor="white")
+        png = f"{name}.png" if one else f"{name}_{number}.png"
+        with atomic(below_out("results", "figures", png)) as part:
+            fig.savefig(part, format="png", dpi=200, facecolor="white")
         words = alt if one else f"{alt} (part {number} of {len(figs)})"
         drawn.append(_svg(fig, words))
         plt.close(fig)
@@ -142,8 +141,16 @@ def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> Non
     display(HTML(_figure(f'<div style="{grid}">{"".join(cells)}</div>', caption)))
 
 
-def table(frame: pd.DataFrame, caption: str = "", formats=None, index=True) -> None:
-    """A table under its caption; it scrolls by itself where the page is narrow."""
+def table(
+    frame: pd.DataFrame, caption: str = "", formats=None, index=True, name: str = ""
+) -> None:
+    """A table under its caption; it scrolls by itself where the page is narrow.
+
+    With a name it is also kept, unrounded, as results/tables/name.csv.
+    """
+    if name:
+        with atomic(below_out("results", "tables", f"{name}.csv")) as part:
+            frame.to_csv(part)
     shown = frame.astype(object).rename_axis(columns=None)
     shown.index.names = [None] * shown.index.nlevels
     for name, column in frame.items():

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from .settings import CourseError
+from .settings import CourseError, out_folder
 
 
 @contextmanager
@@ -17,6 +17,12 @@ def writing(path: str | Path) -> Iterator[None]:
     folder = Path(path).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CourseError(
+            f"{folder}: cannot be made ({error.strerror}); "
+            "choose a folder of yours (XAI_DERM_OUT, XAI_DERM_DATA)"
+        ) from None
+    try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -31,6 +37,13 @@ def writing(path: str | Path) -> Iterator[None]:
                 "choose a folder of yours (XAI_DERM_OUT, XAI_DERM_DATA)"
             ) from None
         raise
+
+
+def below_out(*parts: str) -> Path:
+    """A path below the folder of what the course makes; its own folder exists."""
+    path = out_folder().joinpath(*parts)
+    with writing(path):
+        return path
 
 
 @contextmanager

@@ -19,6 +19,10 @@ TONES = {  # how often each skin tone is drawn
 
 COLOURS = ("light brown", "dark brown", "black", "blue-grey", "purple", "red", "white")
 
+REDDENS = {"lacunae", "arborising vessels", "strawberry pattern", "ulceration"}
+REDDENS |= {"central white patch"}  # its rim is pink
+WHITENS = {"central white patch", "regression", "scale", "milia-like cysts"}
+
 # A class: ranges of its shape and colour, chances of its colour zones, of its hallmarks
 # (the structures that tell it) and of structures that it shares with other classes.
 RECIPES = {
@@ -183,13 +187,13 @@ def colours(a: dict) -> list[str]:
     seen = set(a["zones"])
     if a["brown"] > 0.15 or (not seen and a["brown"] >= a["red"]):
         seen.add("dark brown" if a["brown"] > 0.8 else "light brown")
-    if a["red"] > 0.28 or not seen or has & {"lacunae", "arborising vessels"}:
+    if a["red"] > 0.28 or not seen or has & REDDENS:
         seen.add("red")
     if a["purple"] > 0.2:
         seen.add("purple")
     if has & {"blue-white veil", "blue-grey nests", "regression"}:
         seen.add("blue-grey")
-    if has & {"central white patch", "regression", "scale"}:
+    if has & WHITENS:
         seen.add("white")
     return [name for name in COLOURS if name in seen]
 
@@ -204,7 +208,7 @@ def caption(a: dict, present: list[str]) -> str:
     even = a["lopsided"] <= 0.5 and a["irregularity"] <= 0.6 and not a["islands"]
     form = "A symmetric" if even else "An asymmetric"
     edge = "irregular" if a["irregularity"] > 0.45 else "regular"
-    sharp = "sharp" if a["softness"] < 3 else "blurred"
+    sharp = "sharp" if a["softness"] < 5 else "blurred"
     text = f"{form} lesion in {join(a['colours'])} with an {edge}, {sharp} border"
     text = text.replace("an regular", "a regular")
     text += f" on {a['skin_tone']} skin, showing {join(a['structures'])}"

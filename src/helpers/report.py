@@ -18,6 +18,7 @@ from bs4 import BeautifulSoup
 from filelock import FileLock, Timeout
 
 from helpers import navigation, runner
+from helpers.files import below_out
 from helpers.settings import CourseError, out_folder, root
 
 # Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
@@ -33,10 +34,13 @@ def site() -> Path:
     out = out_folder()
     pages, built = out / "sphinx", out / "site"
     assemble(pages, executed(out / "notebooks"))
-    shutil.rmtree(built, ignore_errors=True)
+    fresh = out / "site.part"
+    shutil.rmtree(fresh, ignore_errors=True)
     options = ["-q", "-W", "--keep-going", "-d", str(out / "doctrees"), "-E"]
-    if sphinx([*options, "-b", "html", str(pages), str(built)]):
+    if sphinx([*options, "-b", "html", str(pages), str(fresh)]):
         raise CourseError(f"the site has the faults listed above; its pages: {pages}")
+    shutil.rmtree(built, ignore_errors=True)
+    fresh.rename(built)
     return built / "index.html"
 
 
@@ -156,14 +160,13 @@ def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
 @contextmanager
 def only_one():
     """Two reports at once into one folder would spoil each other's notebooks."""
-    out = out_folder()
-    out.mkdir(parents=True, exist_ok=True)
+    lock = below_out("report.lock")
     try:
-        with FileLock(out / "report.lock", timeout=0):
+        with FileLock(lock, timeout=0):
             yield
     except Timeout:
         raise CourseError(
-            f"another report is being made in {out}: wait for it, or name another "
+            f"another report is being made in {lock.parent}: wait for it, or name another "
             "folder with XAI_DERM_OUT"
         ) from None
 

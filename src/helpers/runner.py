@@ -12,6 +12,7 @@ from platform import python_version
 
 import nbformat
 
+from helpers.files import atomic, below_out, writing
 from helpers.navigation import sources, tagged
 from helpers.settings import CourseError, Settings, load
 
@@ -102,8 +103,7 @@ def run_one(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    out = settings.out / "notebooks" / path.name
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = below_out("notebooks", path.name)
     name = path.stem.ljust(width)
     bar = {
         "desc": name,
@@ -113,20 +113,22 @@ def run_one(
         "  {elapsed}",
     }
     try:
-        notebook = papermill.execute_notebook(
-            path,
-            out,
-            parameters,
-            kernel_name="python3",
-            cwd=path.parent,
-            progress_bar=bar if sys.stdout.isatty() else False,
-            execution_timeout=CELL_SECONDS[settings.profile],
-            interrupt_on_timeout=True,
-        )
+        with writing(out):
+            notebook = papermill.execute_notebook(
+                path,
+                out,
+                parameters,
+                kernel_name="python3",
+                cwd=path.parent,
+                progress_bar=bar if sys.stdout.isatty() else False,
+                execution_timeout=CELL_SECONDS[settings.profile],
+                interrupt_on_timeout=True,
+            )
     except (PapermillExecutionError, DeadKernelError) as error:
         raise CourseError(failure(name, out, error)) from None
     notebook.metadata["run"] = facts(settings)  # a list: nbformat sorts keys
-    nbformat.write(notebook, out)
+    with atomic(out) as part:
+        nbformat.write(notebook, part)
     cells = len(notebook.cells)
     print(line(name, cells, cells, notebook.metadata.papermill.duration, "✔"))
 
@@ -144,7 +146,8 @@ def failure(name: str, out: Path, error: Exception) -> str:
 
     notebook = nbformat.read(out, as_version=4)
     cells = [c for c in notebook.cells if not tagged(c, "papermill-error-cell-tag")]
-    failed = max(i for i, c in enumerate(cells) if c.metadata.papermill.start_time)
+    begun = [i for i, c in enumerate(cells) if c.metadata.papermill.start_time]
+    failed = max(begun, default=0)
     seconds = notebook.metadata.papermill.duration
     print(line(name, failed, len(cells), seconds, "✘"), flush=True)
     headings = [

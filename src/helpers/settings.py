@@ -121,13 +121,6 @@ def root() -> Path:
     return clone if (clone / "notebooks").is_dir() else Path.cwd()
 
 
-def results(notebook: str) -> Path:
-    """Where a notebook leaves its tables, for the reader to take home."""
-    folder = out_folder() / "results" / notebook
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def data_folder() -> Path:
     return _folder("XAI_DERM_DATA", "data")
 

@@ -47,6 +47,11 @@ def make(table: pd.DataFrame, seed: int = 0, pairs=(), parts=PARTS) -> pd.Series
     that has least of its share: so large lesions spread as evenly as small ones. The
     order of the rows does not matter.
     """
+    if table.label.isna().any():
+        raise CourseError(
+            f"{table.label.isna().sum():,} of {len(table):,} pictures have no label: "
+            "leave them out with table[table.label.notna()]"
+        )
     group = groups(table, pairs)
     label = table.label.groupby(group.to_numpy()).agg(lambda x: x.mode().iloc[0])
     size = group.value_counts()

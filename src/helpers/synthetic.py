@@ -13,9 +13,10 @@ import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 
 import cv2
@@ -26,9 +27,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from . import artefacts, dermoscopy, fields, lesions, splits
-from .files import atomic
+from .files import atomic, below_out
 from .lesions import RECIPES
-from .settings import CourseError, out_folder
+from .settings import CourseError
 
 # HAM10000's lesions and pictures per class: the imbalance that the set copies.
 LESIONS = {"akiec": (228, 327), "bcc": (327, 514), "bkl": (727, 1099), "df": (73, 115)}
@@ -36,6 +37,10 @@ LESIONS |= {"mel": (614, 1113), "nv": (5403, 6705), "vasc": (98, 142)}
 SITES = "back trunk,lower extremity,abdomen,upper extremity,face,chest,scalp".split(",")
 
 PICTURES, MASKS = "HAM10000_images_part_1", "HAM10000_segmentations_lesion_tschandl"
+GUARD = (
+    "the synthetic set is drawn by several processes: put the code of your script "
+    "under  if __name__ == '__main__':  or draw the set first (make report)"
+)
 CHANCE = {
     "hair": 0.40,
     "ruler": 0.12,
@@ -230,7 +235,10 @@ def _draw_all(table: pd.DataFrame, recipe: Recipe, folder: Path) -> pd.DataFrame
     with ProcessPoolExecutor(os.cpu_count(), context, signal.signal, deaf) as pool:
         done = pool.map(work, jobs.values(), chunksize=8)
         bar = tqdm(done, "drawing lesions", len(jobs), disable=quiet)
-        return pd.DataFrame([row for rows in bar for row in rows])
+        try:
+            return pd.DataFrame([row for rows in bar for row in rows])
+        except BrokenProcessPool:
+            raise CourseError(GUARD) from None
 
 
 def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
@@ -245,8 +253,13 @@ def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
     )
     code = b"".join(p.read_bytes() for p in (*sources, Path(__file__)))
     key = hashlib.sha256(code + json.dumps(asdict(recipe)).encode()).hexdigest()[:10]
-    folder = out_folder() / "synthetic" / f"{profile}-seed{seed}-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = below_out("synthetic", f"{profile}-seed{seed}-{key}")
+    if folder.is_dir():
+        return folder
+    if getattr(
+        current_process(), "_inheriting", False
+    ):  # a helper reads the script anew
+        raise CourseError(GUARD)
     with FileLock(folder.with_suffix(".lock")):
         return folder if folder.is_dir() else write(recipe, folder)
 

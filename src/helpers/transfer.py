@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from .settings import CourseError
 
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 LIMIT = 50_000_000_000  # bytes: no file of ours is larger
+DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, NotImplementedError)
 TRIES = 3  # broken connections in a row that brought nothing new
 
 pooch.get_logger().setLevel("WARNING")
@@ -138,11 +140,12 @@ def room(folder: Path, need: int) -> None:
         )
 
 
-def unzip(archive: str | Path, folder: str | Path) -> Path:
+def unzip(archive: str | Path, folder: str | Path, discard: bool = False) -> Path:
     """Unpacks a zip into `folder`, which appears whole; its checksums are verified.
 
     macOS's stubs are left out; a name that leaves the folder, or an absurd size, is
-    refused. One folder that holds all the rest is not repeated.
+    refused. One folder that holds all the rest is not repeated. With `discard` a
+    damaged archive is removed, so that the next try gets another.
     """
     archive, folder = Path(archive), Path(folder)
     try:
@@ -156,10 +159,11 @@ def unzip(archive: str | Path, folder: str | Path) -> Path:
                 if nested:
                     member.filename = member.filename.split("/", 1)[1]
                 file.extract(member, part)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as error:
-        raise CourseError(
-            f"{archive}: is damaged ({error}); remove it and download it again"
-        ) from None
+    except DAMAGE as error:
+        if discard:
+            archive.unlink()
+        what = "was removed: run" if discard else "remove it and run"
+        raise CourseError(f"{archive}: is damaged ({error}); {what} again") from None
     return folder
 
 
