@@ -114,3 +114,11 @@ def test_no_file_names_a_registry():
 
 def test_no_file_is_large():
     assert not [str(path) for path in tracked() if path.stat().st_size > 500_000]
+
+
+def test_every_extra_says_what_it_is_for():
+    text = (root() / "pyproject.toml").read_text("utf-8")
+    block = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    for line in block.splitlines():
+        if '"' in line:
+            assert re.search(r"# (all|\d\d)\b", line), line
