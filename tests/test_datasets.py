@@ -452,3 +452,11 @@ def test_a_broken_mask_costs_its_row_too(tmp_path, capsys):
     rows[3]["mask_path"] = str(broken)
     table = datasets.usable(pd.DataFrame(rows))
     assert len(table) == 29 and "3.png (its mask: " in capsys.readouterr().out
+
+
+def test_a_film_that_is_no_picture_does_not_stop_the_others(nih):
+    (nih / "images").mkdir(exist_ok=True)
+    film = next(nih.rglob("00000013_005.png"))
+    film.write_bytes(b"no picture")
+    table = datasets.load("chestxray14").set_index("image_id")
+    assert table.boxes["00000013_005"] is None

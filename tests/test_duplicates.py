@@ -12,22 +12,15 @@ from helpers import datasets, duplicates, images, synthetic
 REAL = Path(__file__).resolve().parents[2] / "shared/data"
 
 
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory):
-    """The small synthetic set of test_synthetic.py: its truth and its pixels."""
-    shared = tmp_path_factory.getbasetemp() / "shared"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XAI_DERM_OUT", str(shared))
-        folder = synthetic.ensure(pictures=120, size=64)
-    table = datasets.ham10000(folder)
-    truth = synthetic.truth(folder).set_index("image_id").loc[table.image_id]
-    return truth.reset_index(), images.load(table, 128, shared)
+def small(drawn, tmp_path_factory):
+    """The small synthetic set: its truth and its pixels."""
+    table = datasets.ham10000(drawn)
+    truth = synthetic.truth(drawn).set_index("image_id").loc[table.image_id]
+    return truth.reset_index(), images.load(table, 128, tmp_path_factory.mktemp("px"))
 
 
 @pytest.fixture

@@ -16,17 +16,14 @@ from helpers import files, images
 from helpers.settings import CourseError
 
 # PIL warns of some of the files that we spoil on purpose
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("folders"),
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning"),
+]
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
 
 
 def table(paths, masks=None) -> pd.DataFrame:

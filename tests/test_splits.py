@@ -19,10 +19,7 @@ REAL = Path(__file__).resolve().parents[2] / "shared/data"
 FEW = hypothesis_settings(max_examples=40, deadline=None)
 
 
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 @st.composite

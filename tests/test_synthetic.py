@@ -19,26 +19,16 @@ from helpers import (
     duplicates,
     images,
     lesions,
+    splits,
     synthetic,
 )
 from helpers.settings import CourseError
 from helpers.synthetic import CHANCE, LESIONS, Recipe
 
-SMALL = {"pictures": 120, "size": 64}
+SMALL = {"pictures": 120, "size": 64}  # what conftest.py draws
 
 
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """One small set, drawn once; test_duplicates.py finds it there too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XAI_DERM_OUT", str(tmp_path_factory.getbasetemp() / "shared"))
-        return synthetic.ensure(**SMALL)
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 @pytest.fixture(scope="session")
@@ -446,3 +436,9 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
         [sys.executable, script], capture_output=True, text=True, timeout=120
     )
     assert done.returncode and "if __name__ == '__main__'" in done.stderr
+
+
+def test_the_imbalance_is_that_of_the_published_counts():
+    public = splits.published()
+    ham = public[public.dataset == "ham10000"].groupby("label").group
+    assert {k: (g.nunique(), len(g)) for k, g in ham} == LESIONS

@@ -58,10 +58,8 @@ def hairs(rng, image: np.ndarray) -> np.ndarray:
     n = rng.integers(2, 22)
     lines, t = [], np.linspace(0, 1, 24)[:, None]
     for _ in range(n):
-        low = (
-            (-0.3 * w, -0.3 * h) if lines else (0.2 * w, 0.2 * h)
-        )  # one is well inside
-        start = rng.uniform(low, (w, h) if lines else (0.8 * w, 0.8 * h))
+        low, high = (-0.3, 1) if lines else (0.2, 0.8)  # the first is well inside
+        start = rng.uniform((low * w, low * h), (high * w, high * h))
         turn = way + rng.normal(0, 0.5)
         reach = rng.uniform(60, 260) * px
         step = reach * np.array([np.cos(turn), np.sin(turn)])

@@ -111,7 +111,7 @@ def without(name: str, table: pd.DataFrame, bad: pd.Series, why: str) -> pd.Data
     if not bad.any():
         return table
     ids = table.loc[bad, "image_id"].astype(str).to_list()
-    which = ", ".join(ids[:5]) + f" and {len(ids) - 5:,} more" * (len(ids) > 5)
+    which = _first_few(ids)
     said = f"{name}: {len(ids):,} of {len(table):,} rows"
     if bad.mean() > 0.01:
         raise CourseError(
@@ -119,6 +119,10 @@ def without(name: str, table: pd.DataFrame, bad: pd.Series, why: str) -> pd.Data
         )
     print(f"{said} left out: {which} ({why})")
     return table[~bad].reset_index(drop=True)
+
+
+def _first_few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)
 
 
 def build(
@@ -164,8 +168,7 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
         )
         if fault
     ]
-    line = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" * (len(names) > 5))
-    line = f"{len(names):,} of {len(table):,} pictures left out: {line}"
+    line = f"{len(names):,} of {len(table):,} pictures left out: {_first_few(names)}"
     if bad.mean() > 0.05:
         raise CourseError(
             line.replace("left out", "are bad")

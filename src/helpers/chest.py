@@ -44,11 +44,9 @@ def chestxray14(folder: str | Path, need_images: bool = True) -> pd.DataFrame:
     table = _nih_table(name, folder, boxes)
     found = cases.pictures(folder)
     table["path"] = table["image_id"].map(found)
+    drawn = (table["image_id"] + ".png").map(boxes)
     table["boxes"] = [
-        [scaled(box, images.shape(path)) for box in boxes[image + ".png"]]
-        if isinstance(path, str) and image + ".png" in boxes and not images.fault(path)
-        else None
-        for image, path in zip(table["image_id"], table["path"], strict=True)
+        _in_picture(*pair) for pair in zip(drawn, table["path"], strict=True)
     ]
     return cases.build(name, folder, table, need_images)
 
@@ -68,6 +66,17 @@ def _nih_boxes(name: str, folder: Path) -> dict[str, list[tuple]]:
         image: list(rows.iloc[:, 1:].itertuples(index=False, name=None))
         for image, rows in drawn.groupby("Image Index", sort=False)
     }
+
+
+def _in_picture(drawn, path) -> list[tuple] | None:
+    """The boxes at the picture's own size, read from its header; None if it has none."""
+    if not isinstance(drawn, list) or not isinstance(path, str):
+        return None
+    try:
+        shape = images.shape(path)
+    except CourseError:  # no picture: `usable` names it and leaves it out
+        return None
+    return [scaled(box, shape) for box in drawn]
 
 
 def scaled(box: tuple, shape: tuple[int, int]) -> tuple:

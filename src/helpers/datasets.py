@@ -47,7 +47,7 @@ def load(
     `need_images=False` keeps the rows whose picture is not there (`path` missing).
     `profile` and `seed` matter to the synthetic set alone, which is drawn if need be.
     """
-    _known(name)
+    settings.check_dataset(name)
     folder = folder or folder_of(name, profile, seed)
     if name == "synthetic":  # written in HAM10000's own layout
         return ham10000(folder, need_images, name)
@@ -56,7 +56,7 @@ def load(
 
 def folder_of(name: str, profile: str = "quick", seed: int = 0) -> Path:
     """Where a data set lies; the synthetic one is drawn now if it is not there yet."""
-    _known(name)
+    settings.check_dataset(name)
     if name == "synthetic":
         from . import synthetic  # it draws: OpenCV is not needed to read a table
 
@@ -68,19 +68,12 @@ def download(name: str, folder: str | Path | None = None) -> Path:
     """Fetches a data set into its folder, or says how it is to be had."""
     if name == "synthetic":
         return folder_of(name)
-    _known(name)
+    settings.check_dataset(name)
     folder = Path(folder or settings.data_folder() / name)
     if name in cases.ASKED_FOR:
         raise CourseError(f"{name} cannot be downloaded: {cases.way_out(name, folder)}")
     DOWNLOADS[name](folder)
     return folder
-
-
-def _known(name: str) -> None:
-    if name not in settings.DATASETS:
-        raise CourseError(
-            f"unknown data set {name!r}; choose one of {', '.join(settings.DATASETS)}"
-        )
 
 
 def _line(name: str) -> str:

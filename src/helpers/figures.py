@@ -106,10 +106,12 @@ def _svg(fig, alt: str) -> str:
     return svg.replace(INK, "currentColor")
 
 
-def _figure(body: str, caption: str) -> str:
+def _figure(body: str, caption: str, above: bool = False) -> str:
+    """A figure with its caption below, or above as a table's is."""
     words = escape(_sentence(caption))
     words = f"<figcaption>{words}</figcaption>" if caption else ""
-    return f'<figure class="course" style="margin:1em 0">{body}{words}</figure>'
+    inside = words + body if above else body + words
+    return f'<figure class="course" style="margin:1em 0">{inside}</figure>'
 
 
 def _sentence(text: str) -> str:
@@ -153,16 +155,15 @@ def table(
             frame.to_csv(part)
     shown = frame.astype(object).rename_axis(columns=None)
     shown.index.names = [None] * shown.index.nlevels
-    for name, column in frame.items():
+    for key, column in frame.items():
         kind = "{:,}" if pd.api.types.is_integer_dtype(column) else "{}"
         kind = "{:.3f}" if pd.api.types.is_float_dtype(column) else kind
-        kind = (formats or {}).get(name, kind)
-        shown[name] = [_cell(value, kind) for value in column]
+        kind = (formats or {}).get(key, kind)
+        shown[key] = [_cell(value, kind) for value in column]
     words = escape(_sentence(caption))
     scroll = f'tabindex="0" role="region" aria-label="{words}" style="overflow-x:auto"'
     body = f'<div class="scroll" {scroll}>{shown.to_html(border=0, index=index)}</div>'
-    head = f"<figcaption>{words}</figcaption>" if caption else ""
-    display(HTML(f'<figure class="course" style="margin:1em 0">{head}{body}</figure>'))
+    display(HTML(_figure(body, caption, above=True)))
 
 
 def _cell(value, kind: str) -> str:

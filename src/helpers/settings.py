@@ -83,10 +83,7 @@ def load(
         raise CourseError(
             f"unknown profile {profile!r}; choose {' or '.join(PROFILES)}"
         )
-    if dataset not in DATASETS:
-        raise CourseError(
-            f"unknown data set {dataset!r}; choose one of {', '.join(DATASETS)}"
-        )
+    check_dataset(dataset)
     try:
         seed = int(seed)
     except (TypeError, ValueError):
@@ -99,6 +96,13 @@ def load(
     if seed < 0:
         raise CourseError(f"the seed must be 0 or more, not {seed}")
     return Settings(profile, dataset, seed, data_folder(), out_folder())
+
+
+def check_dataset(name: str) -> None:
+    if name not in DATASETS:
+        raise CourseError(
+            f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}"
+        )
 
 
 def check_variables() -> None:

@@ -256,9 +256,8 @@ def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
     folder = below_out("synthetic", f"{profile}-seed{seed}-{key}")
     if folder.is_dir():
         return folder
-    if getattr(
-        current_process(), "_inheriting", False
-    ):  # a helper reads the script anew
+    # A helper process reads the script anew: without a guard it would draw, too.
+    if getattr(current_process(), "_inheriting", False):
         raise CourseError(GUARD)
     with FileLock(folder.with_suffix(".lock")):
         return folder if folder.is_dir() else write(recipe, folder)

@@ -1,0 +1,20 @@
+"""What the tests share: folders of their own, and one small synthetic set."""
+
+import pytest
+
+from helpers import synthetic
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Data and results of this test alone."""
+    monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
+    monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """The folder of a small synthetic set, drawn once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XAI_DERM_OUT", str(tmp_path_factory.getbasetemp() / "shared"))
+        return synthetic.ensure(pictures=120, size=64)
