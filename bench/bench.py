@@ -3,8 +3,10 @@
 Nothing here is a test: machines differ. Each line names what it is compared with.
 """
 
+import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +64,64 @@ def searching(n: int = 10_000) -> None:
     print(f"near-duplicates {taken:5.1f} s for {n:,} pictures, 8 ways of turning each")
 
 
+def frozen_trunk(folder: Path, n: int = 600, epochs: int = 10) -> None:
+    """A head on features computed once, against fastai running the frozen trunk always."""
+    from helpers import metrics, models, recipes, skin, training
+
+    table = skin.ham10000(
+        synthetic.write(synthetic.Recipe(n, 128, 0, 0.0), folder / "f")
+    )
+    pixels = np.array(images.load(table, 128, folder))
+    classes = sorted(set(table.label))
+    y = table.label.map(classes.index).to_numpy()
+    parts = np.where(np.arange(len(y)) % 4, "train", "calibration")
+    quick = recipes.Recipe(
+        "A", recipes.SMALL, head_epochs=epochs, lr=1e-3, batch=32, size=128
+    )
+    held = parts == "calibration"
+
+    def score(model) -> str:
+        said = models.logits(model, pixels[held]).argmax(1)
+        found = metrics.scores(y[held], said, np.arange(held.sum()))
+        return "{score:.3f} [{low:.3f}, {high:.3f}]".format(**found.iloc[1])
+
+    for drawn, augment in ((1, "none"), (4, "light")):
+        plan = replace(quick, drawn=drawn, augment=augment)
+        start = time.perf_counter()
+        kept, _ = training.train(plan, pixels, y, parts, classes, folder / f"{drawn}")
+        once = time.perf_counter() - start
+        start = time.perf_counter()
+        every = always(plan, pixels, y, parts, classes)
+        ratio = (time.perf_counter() - start) / once
+        print(
+            f"frozen trunk  {ratio:7.1f} × faster over {epochs} epochs, {drawn} view(s) "
+            f"kept, augmentation {augment}; balanced accuracy {score(kept)}, always run "
+            f"{score(every)} (n = {held.sum()})"
+        )
+
+
+def always(plan, pixels, y, parts, classes):
+    """The peer: fastai's Learner with the trunk frozen, its batch norm too."""
+    import torch
+    from fastai.callback.training import BnFreeze
+
+    from helpers import models, training
+
+    torch.manual_seed(0)
+    model = models.build(plan.backbone, classes, plan.size)
+    dls = training.loaders(pixels, y, parts, plan, "cpu")
+    learn = training.learner(dls, model, plan, "cpu")
+    learn.train_bn = False
+    learn.freeze()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(plan.head_epochs, plan.lr, cbs=BnFreeze())
+    return model
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         drawing(Path(temporary))
         reading(Path(temporary))
+        os.environ["XAI_DERM_OUT"] = temporary  # features of the bench stay its own
+        frozen_trunk(Path(temporary))
     searching()

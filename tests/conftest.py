@@ -17,4 +17,4 @@ def drawn(tmp_path_factory):
     """The folder of a small synthetic set, drawn once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XAI_DERM_OUT", str(tmp_path_factory.getbasetemp() / "shared"))
-        return synthetic.ensure(pictures=120, size=64)
+        return synthetic.ensure(pictures=120, size=64, balance=1.0)

@@ -1,6 +1,6 @@
 """Claims of the text, and the checkers of the exercises."""
 
-from pathlib import Path
+import re
 
 import nbformat
 import numpy as np
@@ -8,22 +8,21 @@ import pandas as pd
 import pytest
 
 from helpers import checks
+from helpers.navigation import sources, tagged
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks/01_data_audit.ipynb"
-CHECKERS = {"1_1": checks.ex_1_1, "1_2": checks.ex_1_2, "1_3": checks.ex_1_3}
+CHECKERS = {n[3:]: f for n, f in vars(checks).items() if n.startswith("ex_")}
 
 
 def cells(tag: str) -> list[str]:
-    notebook = nbformat.read(NOTEBOOK, 4)
-    return [c.source for c in notebook.cells if tag in c.metadata.get("tags", [])]
+    notebooks = [nbformat.read(path, 4) for path in sources()]
+    return [c.source for book in notebooks for c in book.cells if tagged(c, tag)]
 
 
 def test_every_exercise_has_a_checker_a_try_and_a_solution():
     for tag in ("exercise", "check", "solution"):
         text = "\n".join(cells(tag))
         assert all(f"answer_{name}" in text for name in CHECKERS)
-    ours = {name[3:] for name in dir(checks) if name.startswith("ex_1_")}
-    assert ours == set(CHECKERS)
+        assert set(re.findall(r"ex_(\d+_\d+)\(", text)) <= set(CHECKERS)
 
 
 @pytest.mark.parametrize("source", cells("solution"))
@@ -54,6 +53,21 @@ WRONG = {
         lambda k, share: share ** (k - 1),  # the chance to escape
         lambda k, share: 1 - share**k,
         lambda k, share: (1 - share) ** (k - 1),
+    ],
+    "2_1": [
+        lambda truth, said: (truth == said).mean(),  # plain accuracy
+        lambda truth, said: np.mean([(said == c)[truth == c].sum() for c in {*truth}]),
+        lambda truth, said: 0.5,
+    ],
+    "2_2": [
+        lambda probs, shares: probs * shares,  # does not sum to one
+        lambda probs, shares: probs / shares / (probs / shares).sum(),
+        lambda probs, shares: probs,
+    ],
+    "2_3": [
+        lambda p, is_mel, wanted: np.quantile(p[is_mel], wanted),  # from the wrong end
+        lambda p, is_mel, wanted: np.quantile(p[is_mel], 1 - wanted),  # between two
+        lambda p, is_mel, wanted: p[is_mel].min(),
     ],
 }
 

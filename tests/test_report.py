@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import navigation, report, runner
+from helpers import files, navigation, report, runner
 from helpers.settings import CourseError, root
 
 
@@ -194,6 +194,16 @@ def test_the_site_is_made_of_what_ran(course):
     assert "google.colab" not in page and "Show the solution" in page
     assert '<td class="number">20</td>' in page and "<td>b</td>" in page
     assert "PyTorch" in (index.parent / "run_times.html").read_text("utf-8")
+    cards = (index.parent / "model_cards.html").read_text("utf-8")
+    assert "No model has been trained" in cards
+
+
+def test_the_cards_of_the_models_are_a_page(folders):
+    with files.atomic(files.below_out("results", "cards", "E.md")) as part:
+        part.write_text("# Model card: recipe E\n\n**Data.** made up.\n")
+    page = report.model_cards()
+    assert page.startswith("# Model cards\n") and "\n## Model card: recipe E\n" in page
+    assert "made up" in page and "No model" not in page
 
 
 def test_a_site_needs_notebooks_that_ran_to_their_end(course):

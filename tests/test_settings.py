@@ -1,5 +1,6 @@
 """Settings: where a value comes from, and what is refused."""
 
+import io
 import os
 from pathlib import Path
 
@@ -98,6 +99,29 @@ def test_folders_come_from_the_environment_or_lie_in_the_clone(tmp_path, monkeyp
     clone = Path(__file__).resolve().parents[1]
     assert settings.out_folder() == (clone / "build").resolve()
     assert settings.data_folder() == (clone / "data").resolve()
+
+
+def test_weights_lie_below_the_data_or_where_the_environment_says(
+    tmp_path, monkeypatch
+):
+    assert settings.weights_folder() == tmp_path / "data" / "weights"
+    monkeypatch.setenv("XAI_DERM_WEIGHTS", str(tmp_path / "elsewhere"))
+    assert settings.weights_folder() == tmp_path / "elsewhere"
+
+
+def test_someone_watches_in_jupyterlab_not_in_a_headless_run(monkeypatch):
+    monkeypatch.setattr(settings.sys, "stderr", io.StringIO())
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert not settings.watched()
+    monkeypatch.setenv("JPY_SESSION_NAME", "02.ipynb")
+    assert settings.watched()
+
+
+def test_which_of_several_processes_this_is(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    assert settings.process() == 0
+    monkeypatch.setenv("RANK", "3")
+    assert settings.process() == 3
 
 
 def test_a_relative_folder_counts_from_the_course_not_from_the_kernel(

@@ -7,7 +7,7 @@ checker never stops anything: it says ○ not tried, ✔ right, or ✘ with a hi
 import numpy as np
 import pandas as pd
 
-from . import splits
+from . import calibration, metrics, splits
 
 
 class ClaimError(AssertionError):
@@ -79,3 +79,42 @@ def ex_1_3(answer) -> None:
     trials = [((k, s), 1 - s ** (k - 1)) for k in (1, 2, 3, 6) for s in (0.2, 0.5)]
     hint = "It escapes only if every one of its siblings is held out as well."
     _check("Exercise 1.3", answer, trials, hint)
+
+
+def ex_2_1(answer) -> None:
+    """(truth, answer) → balanced accuracy."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([0, 0, 0, 1]), np.zeros(4, int)), 0.5)]
+    for _ in range(5):
+        truth, said = rng.integers(0, 4, (2, 30))
+        counts = metrics.confusion(truth, said, range(4))
+        trials.append(((truth, said), metrics.from_confusion(counts)[1]))
+    hint = "First the recall of each class that occurs in the truth, then their mean."
+    _check("Exercise 2.1", answer, trials, hint)
+
+
+def ex_2_2(answer) -> None:
+    """(probs of a network that saw classes alike, true shares) → probs for the shares."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([0.2, 0.8]), np.array([0.5, 0.5])), [0.2, 0.8])]
+    for _ in range(5):
+        probs, shares = rng.dirichlet(np.ones(4), 2)
+        shifted = calibration.prior_shift(np.log(probs)[None], np.full(4, 0.25), shares)
+        trials.append(((probs, shares), calibration.softmax(shifted)[0]))
+    hint = "Multiply each probability by its share; then divide by the sum."
+    _check("Exercise 2.2", answer, trials, hint)
+
+
+def ex_2_3(answer) -> None:
+    """(p, is melanoma, wanted share) → the highest threshold that finds that share."""
+    rng = np.random.default_rng(0)
+    melanomas = np.array([0.2, 0.6, 0.8, 0.9]), np.array([True, True, True, False])
+    trials = [((*melanomas, 2 / 3), 0.6), ((*melanomas, 1.0), 0.2)]
+    for wanted in (0.5, 0.8, 0.9, 0.95):
+        p, is_mel = rng.random(40), rng.random(40) < 0.4
+        found = [
+            (p[is_mel] >= cut).mean() >= wanted - 1e-9 for cut in np.sort(p[is_mel])
+        ]
+        trials.append(((p, is_mel, wanted), np.sort(p[is_mel])[found][-1]))
+    hint = "Only melanomas count here; rounding must go up, or the promise breaks."
+    _check("Exercise 2.3", answer, trials, hint)

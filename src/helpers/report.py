@@ -70,6 +70,7 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     index = pages / "index.md"
     index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
     (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
+    (pages / "model_cards.md").write_text(model_cards(), "utf-8")
 
 
 def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -149,6 +150,21 @@ def run_times(notebooks: dict[str, nbformat.NotebookNode]) -> str:
             "",
         ]
     )
+
+
+def model_cards() -> str:
+    """The page of the cards that notebook 02 made beside its models."""
+    cards = sorted((out_folder() / "results" / "cards").glob("*.md"))
+    texts = [
+        card.read_text("utf-8").replace("# Model card", "## Model card")
+        for card in cards
+    ]
+    intro = (
+        "What each model of this run is for, what it scored, and what nobody knows about "
+        "it. The same cards lie beside the weights, in `build/models`."
+    )
+    nothing = [] if texts else ["No model has been trained yet: run notebook 02."]
+    return "\n\n".join(["# Model cards", intro, *texts, *nothing, ""])
 
 
 def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:

@@ -123,6 +123,7 @@ def run_one(
                 progress_bar=bar if sys.stdout.isatty() else False,
                 execution_timeout=CELL_SECONDS[settings.profile],
                 interrupt_on_timeout=True,
+                coalesce_streams=True,  # lines printed one by one are one text
             )
     except (PapermillExecutionError, DeadKernelError) as error:
         raise CourseError(failure(name, out, error)) from None

@@ -22,7 +22,8 @@ TITLES = {
 DATASETS = tuple(TITLES)
 SKIN = DATASETS[:5]
 VARIABLES = tuple(
-    f"XAI_DERM_{name}" for name in ("PROFILE", "DATASET", "SEED", "DATA", "OUT")
+    f"XAI_DERM_{name}"
+    for name in ("PROFILE", "DATASET", "SEED", "DATA", "WEIGHTS", "OUT")
 )
 
 
@@ -114,6 +115,17 @@ def check_variables() -> None:
             )
 
 
+def process() -> int:
+    """Which of several training processes this is (`accelerate launch` says); 0 alone."""
+    return int(os.environ.get("RANK", 0))
+
+
+def watched() -> bool:
+    """Is someone looking on? A terminal, JupyterLab or Colab; not papermill or pytest."""
+    lab = "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules
+    return lab or sys.stderr.isatty()
+
+
 def python() -> str:
     """How to call this interpreter from the folder where we are."""
     return min(os.path.relpath(sys.executable), sys.executable, key=len)
@@ -127,6 +139,13 @@ def root() -> Path:
 
 def data_folder() -> Path:
     return _folder("XAI_DERM_DATA", "data")
+
+
+def weights_folder() -> Path:
+    """Where files of ImageNet weights may lie: below the data folder, or elsewhere."""
+    if not os.environ.get("XAI_DERM_WEIGHTS"):
+        return data_folder() / "weights"
+    return _folder("XAI_DERM_WEIGHTS", "")
 
 
 def out_folder() -> Path:

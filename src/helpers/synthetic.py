@@ -89,7 +89,11 @@ class Recipe:
             )
 
 
-PROFILES = {"quick": Recipe(), "full": Recipe(pictures=10015, size=240)}
+PROFILES = {
+    # In 2,000 pictures HAM10000's own shares leave 16 dermatofibromas: too few to learn.
+    "quick": Recipe(balance=0.75),
+    "full": Recipe(pictures=10015, size=240),
+}
 
 
 def plan(recipe: Recipe) -> pd.DataFrame:
