@@ -55,7 +55,8 @@ def find(images: np.ndarray, alike: float = ALIKE, chunk: int = 1024) -> pd.Data
                     pair = (int(i), int(j))
                     found[pair] = max(found.get(pair, 0.0), float(c))
     rows = [(i, j, c) for (i, j), c in sorted(found.items())]
-    return pd.DataFrame(rows, columns=["first", "second", "similarity"])
+    table = pd.DataFrame(rows, columns=["first", "second", "similarity"])
+    return table.astype({"first": int, "second": int, "similarity": float})
 
 
 def known(folder: Path) -> np.ndarray:

@@ -62,7 +62,7 @@ QUICK = {  # what two cores can do in about a minute; all else is as above
     "B": {"epochs": 2, "size": 96},
     "C": {"epochs": 3, "size": 96},
     "D": {"epochs": 3, "size": 96},
-    "E": {"epochs": 5, "size": 128, "small_epochs": 4, "views": 2, "batch": 32},
+    "E": {"epochs": 5, "size": 128, "small_epochs": 3, "views": 2, "batch": 32},
 }
 
 

@@ -74,10 +74,13 @@ def read(path: str | Path) -> dict[str, torch.Tensor]:
 
 def calls(path: str | Path) -> list[str]:
     """What opening a file of torch.save or fastai's export would look up, not opened."""
-    with zipfile.ZipFile(path) as file:
-        program = next(n for n in file.namelist() if n.endswith("/data.pkl"))
-        steps = list(pickletools.genops(file.read(program)))
-    found, words = set(), []
+    try:
+        with zipfile.ZipFile(path) as file:
+            program = next(n for n in file.namelist() if n.endswith("/data.pkl"))
+            steps = list(pickletools.genops(file.read(program)))
+    except (OSError, ValueError, StopIteration, zipfile.BadZipFile) as error:
+        raise CourseError(f"{path}: no file of torch.save ({_short(error)})") from None
+    found, words, memo = set(), [""], {}
     for step, argument, _ in steps:
         if step.name == "GLOBAL":
             found.add(argument.replace(" ", "."))
@@ -85,6 +88,10 @@ def calls(path: str | Path) -> list[str]:
             found.add(".".join(words[-2:]))
         elif "UNICODE" in step.name:
             words.append(argument)
+        elif step.name == "MEMOIZE" or "PUT" in step.name:
+            memo[len(memo) if argument is None else argument] = words[-1]
+        elif "GET" in step.name:  # a word that was there before
+            words.append(memo.get(argument, ""))
     return sorted(found)
 
 
