@@ -618,3 +618,26 @@ def test_hashes_are_those_of_everyone(tmp_path):
     path = tmp_path / "w"
     path.write_bytes(b"abc")
     assert weights.digest(path).startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
+
+
+class Writes:
+    """A pickle of it writes a file when it is opened."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.write_text, (self.marker, "opened")
+
+
+def test_what_opening_a_pickle_would_call_is_listed_without_opening_it(tmp_path):
+    marker, path = tmp_path / "marker", tmp_path / "model.pth"
+    torch.save({"head": torch.nn.Linear(2, 1), "more": Writes(marker)}, path)
+    names = weights.calls(path)
+    assert "torch.nn.modules.linear.Linear" in names
+    assert any(name.endswith("PosixPath") for name in names)
+    assert names == sorted(set(names)) and not marker.exists()
+    torch.save({"head": torch.zeros(2)}, path)
+    assert all(
+        name.startswith(("torch.", "collections.")) for name in weights.calls(path)
+    )
