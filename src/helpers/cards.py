@@ -33,7 +33,7 @@ def rows(page: dict) -> dict[str, str]:
         "Split": page["split"],
         "Preprocessing": f"RGB in [0, 1], squashed to {page['size']}×{page['size']}, mean "
         f"{page['mean']}, standard deviation {page['std']}: part of the model itself",
-        "Test scores": _scores(page["scores"]),
+        "Test scores, answers as trained": _scores(page["scores"]),
         "Always " + page["commonest"]: _scores(page["blind"]),
         "Recall of each class": ", ".join(recalls),
         "Calibration": _calibration(page),
