@@ -71,8 +71,8 @@ def style() -> None:
     )
 
 
-def show(figs, name: str, alt: str, caption: str = "") -> None:
-    """Shows a chart, or several side by side where there is room, with its words.
+def show(figs, name: str, alt: str | list[str], caption: str = "") -> None:
+    """Shows a chart, or several side by side where there is room, each with its words.
 
     Each is kept as a PNG under results/figures: name.png, or name_1.png and so on.
     """
@@ -84,6 +84,7 @@ def show(figs, name: str, alt: str, caption: str = "") -> None:
         with atomic(below_out("results", "figures", png)) as part:
             fig.savefig(part, format="png", dpi=200, facecolor="white")
         words = alt if one else f"{alt} (part {number} of {len(figs)})"
+        words = alt[number - 1] if isinstance(alt, list) else words
         drawn.append(_svg(fig, words))
         plt.close(fig)
     row = "display:flex;flex-wrap:wrap;align-items:start;gap:8px"

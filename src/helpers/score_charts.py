@@ -23,7 +23,7 @@ def _percent(*axes) -> None:
 
 def learning(histories: dict[str, pd.DataFrame]) -> list[Figure]:
     """Each recipe's losses and, beneath, its score; dotted: the epoch that was kept."""
-    wide = 2.3 if len(histories) % 3 == 0 else 3.1  # three in a row, or two
+    wide = 3.1 if len(histories) in (1, 2, 4) else 2.3  # two in a row, or three
     last = max(map(len, histories.values()))
     return [_learned(*each, wide, last) for each in histories.items()]
 
@@ -209,7 +209,7 @@ def _dots(frames: dict[str, pd.DataFrame], flags: int):
     ax.set_yticks(range(len(names)), labels)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
-    ax.xaxis.set_major_locator(plt.MaxNLocator(5))
+    ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=(1, 2, 5, 10)))
     _percent(ax.xaxis)
     return fig, ax, series
 
