@@ -64,7 +64,7 @@ def searching(n: int = 10_000) -> None:
     print(f"near-duplicates {taken:5.1f} s for {n:,} pictures, 8 ways of turning each")
 
 
-def frozen_trunk(folder: Path, n: int = 600, epochs: int = 10) -> None:
+def frozen_trunk(folder: Path, n: int = 1200, epochs: int = 10) -> None:
     """A head on features computed once, against fastai running the frozen trunk always."""
     from helpers import metrics, models, recipes, skin, training
 
@@ -79,6 +79,9 @@ def frozen_trunk(folder: Path, n: int = 600, epochs: int = 10) -> None:
         "A", recipes.SMALL, head_epochs=epochs, lr=1e-3, batch=32, size=128
     )
     held = parts == "calibration"
+    models.logits(
+        models.build(quick.backbone, classes), pixels[:64]
+    )  # imports, warm-up
 
     def score(model) -> str:
         said = models.logits(model, pixels[held]).argmax(1)
