@@ -11,9 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
-from helpers import duplicates, images, synthetic
+from helpers import (
+    duplicates,
+    images,
+    metrics,
+    models,
+    recipes,
+    skin,
+    synthetic,
+    training,  # brings in fastai without its warnings
+)
 
 
 def seconds(work, repeats: int = 3) -> float:
@@ -66,8 +76,6 @@ def searching(n: int = 10_000) -> None:
 
 def frozen_trunk(folder: Path, n: int = 1200, epochs: int = 10) -> None:
     """A head on features computed once, against fastai running the frozen trunk always."""
-    from helpers import metrics, models, recipes, skin, training
-
     table = skin.ham10000(
         synthetic.write(synthetic.Recipe(n, 128, 0, 0.0), folder / "f")
     )
@@ -79,9 +87,8 @@ def frozen_trunk(folder: Path, n: int = 1200, epochs: int = 10) -> None:
         "A", recipes.SMALL, head_epochs=epochs, lr=1e-3, batch=32, size=128
     )
     held = parts == "calibration"
-    models.logits(
-        models.build(quick.backbone, classes), pixels[:64]
-    )  # imports, warm-up
+    warm = models.build(quick.backbone, classes)
+    models.logits(warm, pixels[:64])  # what the first call imports is not timed
 
     def score(model) -> str:
         said = models.logits(model, pixels[held]).argmax(1)
@@ -105,10 +112,7 @@ def frozen_trunk(folder: Path, n: int = 1200, epochs: int = 10) -> None:
 
 def always(plan, pixels, y, parts, classes):
     """The peer: fastai's Learner with the trunk frozen, its batch norm too."""
-    import torch
     from fastai.callback.training import BnFreeze
-
-    from helpers import models, training
 
     torch.manual_seed(0)
     model = models.build(plan.backbone, classes, plan.size)

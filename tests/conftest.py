@@ -1,4 +1,4 @@
-"""What the tests share: folders of their own, and one small synthetic set."""
+"""What the tests share: folders of their own, one thread, one small synthetic set."""
 
 import pytest
 
@@ -10,6 +10,17 @@ def folders(tmp_path, monkeypatch):
     """Data and results of this test alone."""
     monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
     monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small networks gain nothing from a second one, and lose much on a busy machine."""
+    import torch  # two seconds: only for those who compute
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,8 @@ PIXELS = tiny.discs(30)[0]
 
 
 @pytest.fixture(autouse=True)
-def small(folders, monkeypatch):
+def small(folders, one_thread, monkeypatch):
     tiny.install(monkeypatch)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(backbone: str = "tiny_net", seed: int = 0):

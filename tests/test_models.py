@@ -8,11 +8,11 @@ import pytest
 import timm
 import torch
 import torchvision
+from errors import refused
 from torch import nn
 from torch.testing import assert_close
 
 from helpers import models
-from helpers.settings import CourseError
 
 with warnings.catch_warnings():  # fastai 2.8 still calls torch.jit.script
     warnings.simplefilter("ignore")
@@ -32,17 +32,8 @@ LIBRARY = {  # what the course calls them and what their libraries do
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small networks gain nothing from a second one, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
-def alone(folders, monkeypatch):
+def alone(folders, one_thread, monkeypatch):
     """No weights of this machine, and no address to get them from."""
     monkeypatch.delenv("XAI_DERM_WEIGHTS", raising=False)
 
@@ -100,15 +91,6 @@ def as_x(pixels) -> torch.Tensor:
 @torch.no_grad()
 def answers(model, x) -> torch.Tensor:
     return model(x)
-
-
-def refused(call, *told: str) -> str:
-    """The one line of an error, which must name all that was told."""
-    with pytest.raises(CourseError) as error:
-        call()
-    line = str(error.value)
-    assert "\n" not in line and all(part in line for part in told), line
-    return line
 
 
 def test_every_backbone_is_tested():

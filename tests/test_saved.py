@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from errors import refused
 from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -24,19 +25,10 @@ SMALL = "mobilenet_v2"
 
 
 @pytest.fixture(autouse=True)
-def alone(folders, monkeypatch):
+def alone(folders, one_thread, monkeypatch):
     """No weights of this machine: loading a model must not look for any."""
     monkeypatch.delenv("XAI_DERM_WEIGHTS", raising=False)
     monkeypatch.setattr(weights, "imagenet", lambda *_: 1 / 0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small networks gain nothing from a second one, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def built(backbone: str = SMALL, head: str = "linear") -> models.Classifier:
@@ -62,19 +54,6 @@ def folder(small, tmp_path):
 
 def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-
-
-def refused(call, *told) -> str:
-    """The one line of an error, which must name all that was told."""
-    with pytest.raises(CourseError) as error:
-        call()
-    line = str(error.value)
-    assert "\n" not in line and len(line) < 500
-    for path in (part for part in told if isinstance(part, Path)):
-        assert str(path) in line
-        line = line.replace(str(path), "")  # which holds the name of this very test
-    assert all(part in line for part in told if not isinstance(part, Path)), line
-    return line
 
 
 # There and back

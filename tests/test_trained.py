@@ -39,13 +39,9 @@ FILES = ["card.md", "history.csv", "logits.csv", "model.json", "weights.safetens
 
 
 @pytest.fixture(autouse=True)
-def small(folders, monkeypatch):
+def small(folders, one_thread, monkeypatch):
     tiny.install(monkeypatch)
     monkeypatch.setattr(settings.Settings, "device", "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

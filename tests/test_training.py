@@ -59,13 +59,9 @@ KINDS = {
 
 
 @pytest.fixture(autouse=True)
-def small(folders, monkeypatch):
+def small(folders, one_thread, monkeypatch):
     """The tiny network is known, and has one thread: two compete with other tests."""
     tiny.install(monkeypatch)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def full(name: str):

@@ -16,6 +16,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from errors import refused
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -35,21 +36,12 @@ HUGGING_FACE = "timm.models._builder.load_state_dict_from_hf"
 
 
 @pytest.fixture(autouse=True)
-def alone(folders, monkeypatch):
+def alone(folders, one_thread, monkeypatch):
     """No weights of this machine; an address is an error where a test has no other."""
     weights._say.cache_clear()
     monkeypatch.delenv("XAI_DERM_WEIGHTS", raising=False)
     for name in (HUB, HUGGING_FACE):
         monkeypatch.setattr(name, offline)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small networks gain nothing from a second one, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def offline(*_, **__):
@@ -68,19 +60,6 @@ def folder():
 def state():
     """torchvision's network with its 1,000 classes, as a file of weights has it."""
     return torchvision.models.mobilenet_v2().state_dict()
-
-
-def refused(call, *told) -> str:
-    """The one line of an error, which must name all that was told."""
-    with pytest.raises(CourseError) as error:
-        call()
-    line = str(error.value)
-    assert "\n" not in line and len(line) < 500
-    for path in (part for part in told if isinstance(part, Path)):
-        assert str(path) in line
-        line = line.replace(str(path), "")  # which holds the name of this very test
-    assert all(part in line for part in told if not isinstance(part, Path)), line
-    return line
 
 
 def equal(one: dict, two: dict) -> bool:

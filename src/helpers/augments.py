@@ -4,8 +4,8 @@ import warnings
 
 import torch
 
-with warnings.catch_warnings():  # fastai 2.8 uses what torch and pandas will drop
-    warnings.simplefilter("ignore")
+# fastai 2.8 uses what torch and pandas will drop
+with warnings.catch_warnings(action="ignore"):
     from fastai.torch_core import TensorImage
     from fastai.vision.augment import (
         RandomErasing,

@@ -15,6 +15,6 @@ def cases(cfg: Settings) -> pd.DataFrame:
     table = datasets.usable(datasets.load(cfg.dataset, folder))
     ids = table.image_id.to_numpy()
     alike = duplicates.find(images.load(table, cfg.size))[["first", "second"]]
-    pairs = [*ids[alike.to_numpy(int)], *duplicates.known(folder)]
+    pairs = [*ids[alike.to_numpy()], *duplicates.known(folder)]
     split, group = splits.make(table, cfg.seed, pairs), splits.groups(table, pairs)
     return table.assign(split=split, group=group).reset_index(drop=True)

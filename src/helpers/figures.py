@@ -77,14 +77,15 @@ def show(figs, name: str, alt: str | list[str], caption: str = "") -> None:
     Each is kept as a PNG under results/figures: name.png, or name_1.png and so on.
     """
     figs = figs if isinstance(figs, list) else [figs]
-    drawn = []
+    drawn, one = [], len(figs) == 1
     for number, fig in enumerate(figs, start=1):
-        one = len(figs) == 1
         png = f"{name}.png" if one else f"{name}_{number}.png"
         with atomic(below_out("results", "figures", png)) as part:
             fig.savefig(part, format="png", dpi=200, facecolor="white")
-        words = alt if one else f"{alt} (part {number} of {len(figs)})"
-        words = alt[number - 1] if isinstance(alt, list) else words
+        if isinstance(alt, list):
+            words = alt[number - 1]
+        else:
+            words = alt if one else f"{alt} (part {number} of {len(figs)})"
         drawn.append(_svg(fig, words))
         plt.close(fig)
     row = "display:flex;flex-wrap:wrap;align-items:start;gap:8px"

@@ -190,10 +190,8 @@ def _cut(spec: Backbone, net: nn.Module) -> tuple[nn.Module, int]:
 
 def _head(kind: str, width: int, classes: int, tokens: bool) -> nn.Module:
     if kind == "fastai":
-        with (
-            warnings.catch_warnings()
-        ):  # fastai 2.8 uses what torch and pandas will drop
-            warnings.simplefilter("ignore")
+        # fastai 2.8 uses what torch and pandas will drop
+        with warnings.catch_warnings(action="ignore"):
             from fastai.vision.learner import apply_init, create_head
 
         head = create_head(width, classes)

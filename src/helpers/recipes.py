@@ -29,7 +29,7 @@ class Recipe:
     drawn: int = 1  # pictures drawn from each for the head: itself, then augmented ones
     imbalance: str = "none"  # none, weighted, focal, oversampled, adjusted
     patience: int = (
-        0  # epochs without a better calibration loss until it stops; 0: never
+        0  # epochs without a better calibration loss till it stops; 0: never
     )
     plateau: bool = False  # a tenth of the learning rate when the loss stands still
     views: int = 1  # test-time augmentation: the mean over so many turns and mirrorings

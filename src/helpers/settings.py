@@ -120,6 +120,11 @@ def process() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def processes() -> int:
+    """How many training processes there are (`accelerate launch` says); 1 alone."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def watched() -> bool:
     """Is someone looking on? A terminal, JupyterLab or Colab; not papermill or pytest."""
     lab = "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules

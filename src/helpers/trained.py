@@ -7,7 +7,6 @@ trains recipe E; with `accelerate launch -m helpers.trained E` on several GPUs.
 """
 
 import argparse
-import os
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -91,7 +90,7 @@ def ensure(recipe: Recipe, cases: pd.DataFrame, cfg: Settings) -> Trained:
 def _lacking(folder: Path, cfg: Settings) -> bool:
     """Is a file of the model not there? Of several processes the first one decides."""
     lacking = [not all((folder / name).is_file() for name in KEPT)]
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if settings.processes() > 1:
         from . import training
 
         training.join(cfg.device)
@@ -141,7 +140,7 @@ def summary(recipe, rows, y, logits, classes, cfg: Settings) -> dict:
     shift = shift_of(recipe, y[rows.split == "train"], len(classes))
     temperature = calibration.temperature(logits[held] + shift, y[held])
     names, group = np.array(classes), rows.group.iloc[test]
-    scores = metrics.scores(names[y[test]], names[logits[test].argmax(1)], group)
+    truth, said = names[y[test]], names[logits[test].argmax(1)]
     probs = calibration.softmax(logits[test] + shift, temperature)
     sure = calibration.measures(probs, y[test], group)
     always = np.full(len(test), rows.label[rows.split == "train"].mode()[0])
@@ -154,13 +153,11 @@ def summary(recipe, rows, y, logits, classes, cfg: Settings) -> dict:
         "pictures": pd.crosstab(rows.label, rows.split).to_dict("index"),
         "shift": shift.tolist(),
         "temperature": temperature,
-        "scores": scores.to_dict("index"),
+        "scores": metrics.scores(truth, said, group).to_dict("index"),
         "calibration": sure.to_dict("index"),
-        "blind": metrics.scores(names[y[test]], always, group).to_dict("index"),
+        "blind": metrics.scores(truth, always, group).to_dict("index"),
         "commonest": always[0],
-        "recalls": metrics.per_class(
-            names[y[test]], names[logits[test].argmax(1)], group
-        ).to_dict("index"),
+        "recalls": metrics.per_class(truth, said, group).to_dict("index"),
     }
 
 

@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-with warnings.catch_warnings():  # fastai 2.8 uses what torch and pandas will drop
-    warnings.simplefilter("ignore")
+# fastai 2.8 uses what torch and pandas will drop
+with warnings.catch_warnings(action="ignore"):
     from fastai.callback import fp16, schedule  # noqa: F401  (both add to Learner)
     from fastai.callback.data import WeightedDL
     from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau
