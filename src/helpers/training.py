@@ -138,7 +138,7 @@ def learner(dls: DataLoaders, model: nn.Module, recipe: Recipe, device: str) -> 
     whole = isinstance(model, models.Classifier)
     learn = Learner(
         dls,
-        model.to(memory_format=torch.channels_last) if whole else model,
+        model,
         loss_func=loss(recipe, counts, device),
         opt_func=PLAIN if recipe.schedule == "flat" else Adam,
         metrics=BalancedAccuracy(),
@@ -205,11 +205,21 @@ def _phases(recipe, pixels, y, parts, classes, folder, seed, device):
             continue
         x, part = pixels, model
         if kind == "head":
-            x = features.of(model, pixels, recipe.augment, recipe.drawn, seed)
+            x = _kept(model, pixels, parts == "train", recipe, seed)
             part = nn.Sequential(model.head.drop, model.head.linear)
         learn = learner(loaders(x, y, parts, recipe, device), part, recipe, device)
         _run(learn, recipe, kind, epochs, number, folder, seed)
     return model
+
+
+def _kept(model, pixels, train: np.ndarray, recipe: Recipe, seed: int) -> np.ndarray:
+    """Features (N×K×D): K views of a training picture, the others as they are."""
+    if recipe.drawn == 1:
+        return features.of(model, pixels)
+    drawn = features.of(model, pixels[train], recipe.augment, recipe.drawn, seed)
+    x = np.empty((len(pixels), *drawn.shape[1:]), np.float32)
+    x[train], x[~train] = drawn, features.of(model, pixels[~train])
+    return x
 
 
 def check(y: np.ndarray, parts: np.ndarray, classes) -> None:
