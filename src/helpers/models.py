@@ -7,6 +7,7 @@ library's own names, so that "layer4" is where every paper says it is.
 
 import warnings
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -263,18 +264,22 @@ def each(
         raise CourseError(f"batch must be 1 or more, not {batch}")
     if not len(pixels):  # no rows, but as wide as those of a picture
         return each(model, np.zeros((1, *pixels.shape[1:]), np.uint8), function)[:0]
-    device, modes = model.mean.device, [(m, m.training) for m in model.modules()]
+    starts = tqdm(range(0, len(pixels), batch), desc=model.backbone, disable=None)
+    with quiet(model), torch.inference_mode():
+        done = [
+            function(tensor(pixels[i : i + batch], model.mean.device)).float().cpu()
+            for i in starts
+        ]
+    return torch.cat(done).numpy()
+
+
+@contextmanager
+def quiet(model: nn.Module):
+    """Eval mode for a while: every module's own mode is restored."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
-            starts = tqdm(
-                range(0, len(pixels), batch), desc=model.backbone, disable=None
-            )
-            done = [
-                function(tensor(pixels[i : i + batch], device)).float().cpu()
-                for i in starts
-            ]
+        yield
     finally:
         for module, training in modes:
             module.training = training
-    return torch.cat(done).numpy()

@@ -1,0 +1,67 @@
+"""Score-CAM: a channel weighs what the class says to the picture masked by it (in 04)."""
+
+import torch
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from . import hooks
+from .settings import CourseError, watched
+
+# As its authors' code has it, as grad-cam has it, and as torchcam has it.
+VARIANTS = {
+    "authors": {},
+    "grad-cam": {"score": "logit", "channel_softmax": True, "corners": True},
+    "torchcam": {"score": "logit", "channel_softmax": True, "baseline": True},
+}
+
+
+def weights(
+    model,
+    x,
+    A,
+    target,
+    score: str = "prob",
+    channel_softmax: bool = False,
+    baseline: bool = False,
+    corners: bool = False,
+    chunk: int = 16,
+) -> torch.Tensor:
+    """Channel weights (N×K) for pictures (N×3×H×W) and maps (N×K×h×w). Wang et al. 2020.
+
+    The class answers in probabilities or logits, less its answer to a black picture if
+    `baseline`; the weights may go through a softmax over channels. Channels that are the
+    same everywhere mask nothing and are skipped. `chunk` pictures exist at a time.
+    """
+    if score not in ("prob", "logit"):
+        raise CourseError(f"unknown score {score!r}: choose prob or logit")
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise CourseError(f"chunk must be a whole number from 1, not {chunk!r}")
+    low, high = A.amin((2, 3)), A.amax((2, 3))
+    alive = (high > low).nonzero()  # M×2: picture, channel
+    found = torch.full(A.shape[:2], -torch.inf if channel_softmax else 0.0).to(A)
+    with torch.inference_mode():
+        starts = range(0, len(alive), chunk)
+        for start in tqdm(starts, desc="Score-CAM", disable=not watched()):
+            n, k = alive[start : start + chunk].T
+            masks = _masks(A[n, k], x.shape[2:], corners)
+            said = _answer(model, x[n] * masks.to(x), target, n, score)
+            found[n, k] = said.to(found)
+        if baseline:
+            n = torch.arange(len(x), device=x.device)
+            black = _answer(model, torch.zeros_like(x), target, n, score)
+            found -= black.to(found)[:, None]
+    if channel_softmax:  # where no channel lives there is nothing to share
+        found = found.softmax(1).nan_to_num(0)
+    return found
+
+
+def _masks(A, size, corners: bool):
+    """Channels (M×h×w) as masks (M×1×H×W), each from 0 to 1."""
+    large = interpolate(A[:, None], size, mode="bilinear", align_corners=corners)
+    low, high = large.amin((2, 3), True), large.amax((2, 3), True)
+    return (large - low) / (high - low)
+
+
+def _answer(model, x, target, picture, score: str):
+    logits = hooks.wide(model(x))
+    return target.of(logits.softmax(1) if score == "prob" else logits, picture)
