@@ -84,10 +84,17 @@ def load(table: pd.DataFrame, size: int, out: Path | None = None) -> np.ndarray:
             image = _decode(path, side=size)
         except FAULTS as error:
             raise _refusal(path, error) from None
-        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+        return squashed(image, size)
 
     files = [(path,) for path in _column(table, "path", "picture")]
     return _cached("images", files, (size, size, 3), np.uint8, small, out)
+
+
+def squashed(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
+    """One picture as `load` has it: size×size×3, antialiased."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def load_masks(table: pd.DataFrame, size: int, out: Path | None = None) -> np.ndarray:

@@ -24,6 +24,7 @@ from helpers.settings import CourseError, out_folder, root
 # Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
 TAGS = {"solution": "hide-input"}
 LEFT_OUT = ("bootstrap", "navigation")
+LIVE = "<p><em>In a running notebook a live viewer stands here.</em></p>"
 NUMBER = re.compile(r"[-+−±–\d.,\s%/()\[\]]*|NaN|<NA>")  # intervals too
 
 
@@ -76,6 +77,7 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
 def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook as it is read in the site."""
     page = notebook.copy()
+    page.metadata.pop("widgets", None)
     page.cells = [
         cell
         for cell in notebook.cells
@@ -92,6 +94,8 @@ def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode
                 "code_prompt_show": "Show the solution",
                 "code_prompt_hide": "Hide the solution",
             }
+        if "interactive" in tags:  # its buttons would do nothing without a kernel
+            cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": LIVE})]
         for output in cell.get("outputs", []):
             if "dataframe" in output.get("data", {}).get("text/html", ""):
                 output.data["text/html"] = with_numbers(output.data["text/html"])
