@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
+from tqdm import tqdm
 
 from . import hooks, models, scorecam, targets
-from .settings import CourseError
+from .settings import CourseError, watched
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,28 @@ def maps(
                         *arrays, target.told, layer, method
                     )
     return done
+
+
+def of_pixels(
+    model, pixels: np.ndarray, methods, layers=("deep",), wanted=(None,), chunk=16
+) -> dict[tuple[str, str, str], Explanation]:
+    """`maps` of many pictures (N×H×W×3 uint8), some at a time; one target for all."""
+    starts = range(0, len(pixels), chunk)
+    parts = [
+        maps(model, models.tensor(pixels[i : i + chunk]), methods, layers, wanted)
+        for i in tqdm(starts, desc="maps", disable=not watched())
+    ]
+    return {key: _joined([part[key] for part in parts]) for key in parts[0]}
+
+
+def _joined(parts: list[Explanation]) -> Explanation:
+    def all_of(field):
+        return np.concatenate([getattr(part, field) for part in parts])
+
+    first = parts[0]
+    target = first.target if isinstance(first.target, str) else all_of("target")
+    arrays = map(all_of, ("raw", "heatmap", "valid", "logits"))
+    return Explanation(*arrays, target, first.layer, first.method)
 
 
 def to_heatmap(raw: torch.Tensor, size) -> tuple[torch.Tensor, torch.Tensor]:

@@ -118,3 +118,63 @@ def ex_2_3(answer) -> None:
         trials.append(((p, is_mel, wanted), np.sort(p[is_mel])[found][-1]))
     hint = "Only melanomas count here; rounding must go up, or the promise breaks."
     _check("Exercise 2.3", answer, trials, hint)
+
+
+def ex_3_1(answer) -> None:
+    """raw map → its positive part over its maximum; zeros where nothing is positive."""
+    rng = np.random.default_rng(0)
+    raws = [np.array([[-2.0, 0], [1, 4]]), -np.ones((3, 3)), np.zeros((2, 2))]
+    raws += list(rng.normal(size=(3, 4, 5)))
+    trials = [
+        ((r.copy(),), r.clip(0) / max(r.max(), 1e-300) * (r.max() > 0)) for r in raws
+    ]
+    hint = "Negatives to zero first; then divide, but only by a maximum above zero."
+    _check("Exercise 3.1", answer, trials, hint)
+
+
+def ex_3_2(answer) -> None:
+    """(activations, gradients), both N×K×h×w → Grad-CAM, N×h×w."""
+    rng = np.random.default_rng(0)
+    trials = []
+    for shape in ((1, 2, 3, 3), (3, 4, 2, 5), (2, 1, 1, 1)):
+        A, g = rng.normal(size=(2, *shape))
+        trials.append(((A, g), np.einsum("nk,nkhw->nhw", g.mean((2, 3)), A)))
+    hint = "Mean of g over the last two axes, times A, summed over axis 1 alone."
+    _check("Exercise 3.2", answer, trials, hint)
+
+
+def ex_3_3(answer) -> None:
+    """(model, layer, x) → what the layer gave; no hook stays, even after an error."""
+    import torch  # two seconds: only for those who come this far
+    from torch import nn
+
+    class Tail(nn.Module):
+        fails = False
+
+        def forward(self, x):
+            if self.fails:
+                raise ValueError("the model failed on purpose")
+            return x
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), Tail())
+    x = torch.randn(5, 4)
+    with torch.no_grad():
+        wanted = model[0](x).numpy()
+
+    def kept_and_hooks(fails):
+        """The output, and at the end how many hooks are still on the layer."""
+        model[2].fails = fails
+        try:
+            with torch.no_grad():
+                got = torch.as_tensor(answer(model, model[0], x)).numpy()
+        except ValueError:
+            got = wanted if fails else np.nan
+        hooks = len(model[0]._forward_hooks)
+        model[0]._forward_hooks.clear()
+        return np.append(got, hooks)
+
+    hint = "The hook keeps a clone. Register it, try: the model, finally: remove it."
+    ready = kept_and_hooks if callable(answer) else answer
+    trials = [((fails,), np.append(wanted, 0)) for fails in (False, True)]
+    _check("Exercise 3.3", ready, trials, hint)

@@ -174,6 +174,14 @@ def gif(frames, path: str | Path, labels, duration_ms: int = 700) -> Path:
     return Path(path)
 
 
+def download(path: Path, words: str) -> None:
+    """A link that hands out a file which was made here, in any page, with no network."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    kind = f"image/{path.suffix[1:]}"
+    link = f'<a download="{path.name}" href="data:{kind};base64,{data}">'
+    display(HTML(f"<p>{link}{escape(words)}</a> ({len(data) * 0.75e-6:.1f} MB)</p>"))
+
+
 def figure(body: str, caption: str, attributes: str = 'class="course"') -> str:
     words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f'<figure {attributes} style="margin:1em 0">{body}{words}</figure>'

@@ -145,6 +145,17 @@ def layers(backbone: str) -> tuple[str, str, str]:
     return known(backbone).layers
 
 
+def stages(model: Classifier) -> list[str]:
+    """The dotted names of a trunk's stages, in the order in which a picture meets them."""
+    names = []
+    for name, child in model.trunk.named_children():
+        inner = (
+            child.named_children() if isinstance(child, nn.Sequential) else [("", 0)]
+        )
+        names += [f"trunk.{name}.{one}".rstrip(".") for one, _ in inner]
+    return names
+
+
 def network(backbone: str) -> nn.Module:
     """The library's own network with its 1,000 classes, weights drawn at random."""
     spec = known(backbone)

@@ -5,6 +5,7 @@ import numpy as np
 
 from . import figures, heatmaps, images, trained
 from .cam import Explanation
+from .files import below_out
 
 WIDTH = 360  # pixels across
 
@@ -28,6 +29,15 @@ def shown(run: trained.Trained, place, found: Explanation, at=0) -> heatmaps.Sho
         lesion(case, image),
         bool(found.valid[at]),
     )
+
+
+def film(image: np.ndarray, maps: dict, name: str, caption: str) -> None:
+    """Overlays of maps (H×W) side by side, and the same as an animated GIF to download."""
+    frames = [heatmaps.overlay(image, fit(one, image)) for one in maps.values()]
+    alts = [f"overlay of the map {label}" for label in maps]
+    figures.sheet(frames, alts, list(maps), caption, width=120)
+    path = below_out("results", "figures", f"{name}.gif")
+    heatmaps.download(heatmaps.gif(frames, path, maps), "The same as an animation")
 
 
 def fit(heatmap: np.ndarray, image: np.ndarray) -> np.ndarray:
