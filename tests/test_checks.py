@@ -38,6 +38,28 @@ def test_the_empty_exercises_are_not_tried(capsys):
     assert len(told) == len(CHECKERS) and all(line.startswith("○") for line in told)
 
 
+def hook_that_stays(model, layer, x, tidy=False, clone=True):
+    kept = []
+    handle = layer.register_forward_hook(
+        lambda _, __, output: kept.append(output.clone() if clone else output)
+    )
+    model(x)
+    if tidy:
+        handle.remove()
+    return kept[0]
+
+
+def hook_that_stays_after_an_error(model, layer, x):
+    return hook_that_stays(model, layer, x, tidy=True)
+
+
+def no_clone(model, layer, x):
+    try:
+        return hook_that_stays(model, layer, x, tidy=True, clone=False)
+    finally:
+        layer._forward_hooks.clear()
+
+
 WRONG = {
     "1_1": [
         lambda labels: labels.value_counts().iloc[0],  # a count, no share
@@ -69,6 +91,17 @@ WRONG = {
         lambda p, is_mel, wanted: np.quantile(p[is_mel], 1 - wanted),  # between two
         lambda p, is_mel, wanted: p[is_mel].min(),
     ],
+    "3_1": [
+        lambda raw: np.maximum(raw, 0) / max(np.max(np.abs(raw)), 1e-9),
+        lambda raw: (raw - raw.min()) / max(np.ptp(raw), 1e-9),  # min to max
+        lambda raw: np.maximum(raw, 0) / np.float64(raw.max() or np.nan),
+    ],
+    "3_2": [
+        lambda A, g: np.einsum("k,nkhw->nhw", g.mean((0, 2, 3)), A),  # one for all
+        lambda A, g: (g * A).sum(1),  # HiResCAM
+        lambda A, g: np.maximum(np.einsum("nk,nkhw->nhw", g.mean((2, 3)), A), 0),
+    ],
+    "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
 }
 
 

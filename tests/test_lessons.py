@@ -9,8 +9,10 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from helpers import duplicates, splits
+from helpers import cam, duplicates, hooks, splits
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -45,7 +47,9 @@ def functions(path: Path) -> set[str]:
     return found
 
 
+LOOK = "03_where_does_it_look"
 COMPARED = {("01_data_audit", "leaks"), ("01_data_audit", "expected_leak")}
+COMPARED |= {(LOOK, "kept"), (LOOK, "grad_cam")}
 
 
 def test_every_lesson_with_a_namesake_is_compared_here():
@@ -125,3 +129,28 @@ def test_alike(audit):
     )
     assert len(rows) >= 10
     assert np.allclose(cosine[rows, cols], table.similarity, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def look() -> dict:
+    return lessons(ROOT / f"notebooks/{LOOK}.ipynb")
+
+
+def test_kept_and_grad_cam(look):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 3), nn.ReLU(True)
+    )
+    model.requires_grad_(False)
+    found = []
+    for kept, grad_cam in (
+        (look["kept"], look["grad_cam"]),
+        (hooks.kept, cam.grad_cam),
+    ):
+        with kept({"first": model[0], "last": model[2]}) as outputs:
+            score = model(torch.ones(2, 3, 9, 9)).square().sum()
+        assert not any(m._forward_hooks for m in model) and torch.is_grad_enabled()
+        gradients = torch.autograd.grad(score, outputs.values())
+        found.append(list(map(grad_cam, outputs.values(), gradients)))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.any() and torch.equal(ours, theirs)

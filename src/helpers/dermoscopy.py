@@ -46,12 +46,12 @@ class Canvas:
 class Painter:
     """The lesion while it is painted: its shape, its substances, its evidence."""
 
-    def __init__(self, rng, shape, size: int, a: dict):
+    def __init__(self, rng, shape, size: int, a: dict, at=(0, 0)):
         self.rng, self.shape, self.px, self.a = rng, shape, size / 160, a
         self.amount = {name: np.zeros(shape, np.float32) for name in ABSORBS}
         self.cover = {name: np.zeros(shape, np.float32) for name in SCATTERS}
         h, w = shape
-        self.centre = np.array([w, h]) / 2 + rng.normal(0, 0.035 * size, 2)
+        self.centre = np.array([w, h]) / 2 + at + rng.normal(0, 0.035 * size, 2)
         sdf = outline(rng, shape, self.centre, a["radius"] * size, a)
         for _ in range(a["islands"]):  # several patches instead of one
             far = rng.normal(0, 0.75 * a["radius"] * size, 2)
@@ -95,6 +95,18 @@ class Painter:
                     colour, 0.6
                 )
                 self.amount[name] += strength * zone
+
+    def over(self, image: np.ndarray) -> np.ndarray:
+        """The lesion's substances over a picture: they absorb, then they scatter."""
+        density = sum(
+            np.clip(self.amount[name], 0, None)[..., None] * np.float32(absorbs)
+            for name, absorbs in ABSORBS.items()
+        )
+        image = image * np.exp(-density)
+        for name, colour in SCATTERS.items():
+            alpha = np.clip(self.cover[name], 0, 0.9)[..., None]
+            image = image * (1 - alpha) + alpha * np.float32(colour)
+        return image
 
     def network(self, kind: str) -> np.ndarray:
         """Pigment network: even and fading out (typical), or coarse and broken."""
@@ -330,21 +342,28 @@ def skin(rng, shape, tone: str, size: int) -> np.ndarray:
 
 def paint(rng, size: int, attributes: dict) -> Canvas:
     """One lesion on its skin, on a canvas a quarter larger than the picture."""
+    return paint_several(rng, size, [attributes], [(0, 0)])[0]
+
+
+def paint_several(rng, size: int, lesions: list[dict], places) -> list[Canvas]:
+    """Lesions on one skin (the first one's), each away from the middle by its place.
+
+    One canvas a lesion: all have the same picture, and each the masks of its own lesion.
+    """
     shape = (round(size * 1.3), round(size * 4 / 3 * 1.3))
-    painter = Painter(rng, shape, size, attributes)
-    painter.pigment()
-    evidence = np.zeros(shape, bool)
-    for name in attributes["structures"]:
-        where = STRUCTURES[name](painter)
-        if name in attributes["hallmarks"]:
-            evidence |= where
-    image = skin(rng, shape, attributes["skin_tone"], size)
-    density = sum(
-        np.clip(painter.amount[name], 0, None)[..., None] * np.float32(absorbs)
-        for name, absorbs in ABSORBS.items()
-    )
-    image = image * np.exp(-density)
-    for name, colour in SCATTERS.items():
-        alpha = np.clip(painter.cover[name], 0, 0.9)[..., None]
-        image = image * (1 - alpha) + alpha * np.float32(colour)
-    return Canvas(image, painter.lesion, evidence & painter.lesion)
+    painters, evidence = [], []
+    for attributes, place in zip(lesions, places, strict=True):
+        painter = Painter(rng, shape, size, attributes, place)
+        painter.pigment()
+        found = np.zeros(shape, bool)
+        for name in attributes["structures"]:
+            where = STRUCTURES[name](painter)
+            if name in attributes["hallmarks"]:
+                found |= where
+        painters.append(painter)
+        evidence.append(found & painter.lesion)
+    image = skin(rng, shape, lesions[0]["skin_tone"], size)
+    for painter in painters:
+        image = painter.over(image)
+    masks = zip(painters, evidence, strict=True)
+    return [Canvas(image, painter.lesion, found) for painter, found in masks]
