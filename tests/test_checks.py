@@ -101,6 +101,21 @@ WRONG = {
         lambda A, g: (g * A).sum(1),  # HiResCAM
         lambda A, g: np.maximum(np.einsum("nk,nkhw->nhw", g.mean((2, 3)), A), 0),
     ],
+    "4_1": [
+        lambda A, g: 1 / (2 + g * A.sum((1, 2), keepdims=True)),  # negative g as well
+        lambda A, g: np.where(g > 0, 1 / (2 + g * A.sum()), 0),  # of all channels
+        lambda A, g: np.where(g > 0, 1 / (2 + g * A), 0),
+    ],
+    "4_2": [
+        lambda g, total, eps: 1.0,
+        lambda g, total, eps: 1 / (1 + eps),
+        lambda g, total, eps: g**2 / (2 * g**2 + total * g**3 + eps),
+    ],
+    "4_3": [
+        lambda scores, alive: np.exp(scores) / np.exp(scores).sum(),  # the dead as well
+        lambda scores, alive: scores * alive,
+        lambda scores, alive: alive / alive.sum(),
+    ],
     "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
 }
 

@@ -181,3 +181,40 @@ def ex_3_3(answer) -> None:
     ready = kept_and_hooks if callable(answer) else answer
     trials = [((fails,), np.append(wanted, 0)) for fails in (False, True)]
     _check("Exercise 3.3", ready, trials, hint)
+
+
+def ex_4_1(answer) -> None:
+    """(activations, gradients), both K×h×w → α of Grad-CAM++, zero where g ≤ 0."""
+    rng = np.random.default_rng(0)
+    trials = []
+    for shape in ((1, 2, 2), (3, 4, 5), (2, 1, 1)):
+        A, g = rng.random(shape) * 9, rng.normal(size=shape)
+        under = 2 + g * A.sum((1, 2), keepdims=True)
+        trials.append(((A, g), np.divide(1, under, np.zeros(shape), where=g > 0)))
+    hint = "1 / (2 + g·ΣA), with A summed over the places of its own channel."
+    _check("Exercise 4.1", answer, trials, hint)
+
+
+def ex_4_2(answer) -> None:
+    """(g, ΣA, epsilon) → α with the epsilon over α without it."""
+    trials = [((0.01, 5.0, 0.0), 1.0)]
+    for g, total, eps in ((1e-3, 3.0, 1e-6), (1e-4, 50.0, 1e-6), (0.2, 0.0, 1e-8)):
+        exact = 2 * g**2 + total * g**3
+        trials.append(((g, total, eps), exact / (exact + eps)))
+    hint = "The numerator g² cancels: (2g² + ΣA·g³) over the same plus epsilon."
+    _check("Exercise 4.2", answer, trials, hint)
+
+
+def ex_4_3(answer) -> None:
+    """(scores, alive), both K → softmax weights of the living channels."""
+    rng = np.random.default_rng(0)
+    trials = [
+        ((np.array([0.5, 0.5, 9.0]), np.array([True, True, False])), [0.5, 0.5, 0])
+    ]
+    for _ in range(4):
+        scores, alive = rng.normal(size=9), rng.random(9) < 0.6
+        alive[0] = True
+        powers = np.where(alive, np.exp(scores), 0)
+        trials.append(((scores, alive), powers / powers.sum()))
+    hint = "exp of the living scores over their own sum; a dead channel weighs nothing."
+    _check("Exercise 4.3", answer, trials, hint)

@@ -25,11 +25,7 @@ def energy(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 def table(maps: dict, masks: np.ndarray, group) -> pd.DataFrame:
     """The mean share of heat inside of each kind of map: score, low, high, n, lesions."""
-    found = {}
-    for name, heatmaps in maps.items():
-        found[name] = metrics.mean_interval(energy(heatmaps, masks), group)
-    frame = pd.DataFrame(found, ["score", "low", "high"]).T
-    return frame.assign(n=len(masks), lesions=len(set(group)))
+    return metrics.means({name: energy(m, masks) for name, m in maps.items()}, group)
 
 
 def blind(pixels: np.ndarray) -> dict[str, np.ndarray]:

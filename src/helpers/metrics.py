@@ -126,6 +126,13 @@ def mean_interval(values, group, seed: int = 0, draws: int = 1000) -> tuple[floa
     return tuple(found[:, 0].tolist())
 
 
+def means(values: dict, group) -> pd.DataFrame:
+    """`mean_interval` of several measures of the same pictures: score, low, high, n."""
+    found = {name: mean_interval(v, group) for name, v in values.items()}
+    frame = pd.DataFrame(found, ["score", "low", "high"]).T
+    return frame.assign(n=len(group), lesions=len(set(group)))
+
+
 def interval(
     function, values, group, seed: int = 0, draws: int = 1000, centred: bool = False
 ) -> np.ndarray:

@@ -180,6 +180,14 @@ def compare(frames: dict, xlabel: str, floors: dict | None = None) -> Figure:
     return fig
 
 
+def words(frames: dict) -> str:
+    """What `compare` shows, for those who cannot see it."""
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{row} {score:.2f}" for row, score in t.score.items())
+        for name, t in frames.items()
+    )
+
+
 def coverage(table: pd.DataFrame, target: float) -> Figure:
     """How often each class's sets hold the truth, against what was aimed at."""
     fig, ax, [(y, _)] = _dots({"": table.rename(columns={"coverage": "score"})}, 1)

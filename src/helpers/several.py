@@ -25,7 +25,7 @@ def picture(label: str, count: int, number: int, size: int = 160, seed: int = 0)
         attributes["radius"] *= SMALLER
         attributes["islands"] = 0
     angles = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(count) / count
-    away = 0.34 * size * (count > 1)
+    away = 0.29 * size * (count > 1)
     places = away * np.stack([1.2 * np.cos(angles), np.sin(angles)], 1)
     canvases = dermoscopy.paint_several(rng, size, drawn, places)
     camera = rng.integers(2**32)  # the same for each: one photograph, several masks
