@@ -61,9 +61,12 @@ def viewer(run: trained.Trained, places) -> ipywidgets.VBox:
             shown.value = told(error)
             return
         own[name] = own_picture
-        options = choices["case"].options
-        choices["case"].options = [*dict.fromkeys([*options, name])]
-        choices["case"].value = name
+        case = choices["case"]
+        case.unobserve(draw, "value")  # else the new list would show its first case
+        case.options = [*dict.fromkeys([*case.options, name])]
+        case.value = name
+        case.observe(draw, "value")
+        draw()
 
     for widget in choices.values():
         widget.observe(draw, "value")
@@ -101,7 +104,7 @@ def picture(
         f"{run.classes[aim]} ({probs[aim]:.2f}) · layer {layer} · {method}"
     )
     says = sentences.of_evidence(image, heatmap, run.classes[aim], float(probs[aim]))
-    full = view == "original" or bool(found.valid[0])
+    full = view != "heatmap" or bool(found.valid[0])
     panel = heatmaps.panel(draw(), f"{view}: {words}", words, full)
     return f'<div style="max-width:34rem">{panel}<p>{escape(says.text)}</p></div>'
 

@@ -1,8 +1,6 @@
 """Browser tests of the built report, opened from the disk with the network blocked."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -20,31 +18,11 @@ NOTEBOOKS = [name for name in PAGES if name.startswith("notebooks/")]
 FILE_NAME = re.compile(r"\S+\.(png|jpe?g|svg|gif|webp)|[0-9a-f]{16,}", re.IGNORECASE)
 
 
-def unless_ci(reason):
-    """In CI everything must be there; elsewhere say how to get it."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-
-
-@pytest.fixture(scope="module")
-def browser():
+@pytest.fixture
+def page(browser, unless_ci):
+    """A light page without a network; when done, nothing may have gone wrong in it."""
     if not PAGES:
         unless_ci(f"no site in {SITE}; run `make report`")
-    path = shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(path).exists():
-        unless_ci("no Chromium; on Debian: apt install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A light page without a network; when done, nothing may have gone wrong in it."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, color_scheme="light"
     )
@@ -79,7 +57,7 @@ def visit(page, name):
     page.wait_for_load_state("load")
 
 
-def test_there_is_a_site(browser):
+def test_there_is_a_site(page):
     assert {"index.html", "glossary.html", "run_times.html"} <= set(PAGES)
 
 
@@ -154,3 +132,26 @@ def test_a_notebook_leads_to_its_neighbours_and_to_colab(page, name):
     path = f"/notebooks/{Path(name).stem}.ipynb"
     assert colab.get_attribute("href").endswith(path)
     assert page.locator(f".dropdown-launch-buttons a[href$='{path}']").count() == 1
+
+
+def test_every_switch_of_every_toggle_changes_the_picture(page):
+    """By mouse, with the pixels compared; and the first one's by keyboard."""
+    toggles = 0
+    for name in NOTEBOOKS:
+        visit(page, name)
+        for figure in page.locator(".heat-toggle").all():
+            toggles += 1
+            canvas = figure.locator("canvas")
+            canvas.wait_for()
+            drawn = "canvas => canvas.toDataURL()"
+            for group in figure.get_by_role("group").all():
+                seen = set()
+                for radio in group.get_by_role("radio").all():
+                    radio.check(force=True)
+                    seen.add(canvas.evaluate(drawn))
+                assert len(seen) == group.get_by_role("radio").count(), name
+                before = canvas.evaluate(drawn)
+                page.keyboard.press("ArrowLeft")
+                assert canvas.evaluate(drawn) != before
+                figure.get_by_role("radio", name="overlay").check(force=True)
+    assert toggles >= 2

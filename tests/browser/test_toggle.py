@@ -1,7 +1,5 @@
 """The figure with switches in a browser: alone on a page, and no file but that page."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,22 +44,6 @@ def address(tmp_path_factory):
     path = tmp_path_factory.mktemp("toggle") / "page.html"
     path.write_text(HEAD + "".join(shown), encoding="utf-8")
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(path).exists():
-        reason = "no Chromium; on Debian: apt install chromium"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
