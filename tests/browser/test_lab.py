@@ -61,7 +61,7 @@ def viewer(browser, lab):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(MINUTE)
     page.goto(f"{lab}/lab/tree/{NAME}")
-    page.locator(".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator").wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
     viewer = page.locator(".jp-OutputArea .widget-vbox")
@@ -97,7 +97,7 @@ def test_the_live_viewer_answers(viewer, tmp_path):
     seen.append(shows("target nv"))
     press("outline")
     seen.append(shows("outline:"))
-    other = case.locator("option").nth(1).inner_text()
+    other = case.locator("option").nth(1).get_attribute("value")
     case.select_option(other)
     seen.append(shows(other))
     own, broken = tmp_path / "mine.png", tmp_path / "broken.png"
