@@ -528,3 +528,19 @@ def test_gradients_reach_pictures_and_layers(model):
     hook.remove()
     to_map, to_x = torch.autograd.grad(score, (seen[0], x))
     assert to_map.abs().sum() > 0 and to_x.abs().sum() > 0
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_lite0", "mobilenet_v2"])
+def test_the_stages_are_met_in_order(backbone, kept):
+    model, met = kept(backbone), []
+    stages = models.stages(model)
+    modules = dict(model.named_modules())
+    handles = [
+        modules[name].register_forward_hook(lambda *_, name=name: met.append(name))
+        for name in stages
+    ]
+    answers(model, torch.rand(1, 3, 64, 64))
+    for handle in handles:
+        handle.remove()
+    assert met == stages and len(stages) > 8
+    assert modules[stages[-1]] is model.layer("deep") or backbone == "resnet50"

@@ -162,11 +162,13 @@ def to_heatmap(raw: torch.Tensor, size) -> tuple[torch.Tensor, torch.Tensor]:
     And which are valid (N): one without a positive place, or the same everywhere, says
     nothing about where; it is all zeros, never 0/0.
     """
-    large = interpolate(raw.relu()[:, None], tuple(size), mode="bilinear")[:, 0]
-    low, high = large.amin((1, 2)), large.amax((1, 2))
-    valid = (high - low > 1e-6 * high) & high.isfinite()
-    scaled = large / torch.where(valid, high, 1)[:, None, None]
-    return torch.where(valid[:, None, None], scaled, 0), valid
+    finite = raw.isfinite().all(2).all(1)
+    small = torch.where(finite[:, None, None], raw, 0).relu()
+    large = interpolate(small[:, None], tuple(size), mode="bilinear")[:, 0]
+    high = large.flatten(1).amax(1)
+    spread = small.amax((1, 2)) - small.amin((1, 2))
+    valid = finite & (spread > 1e-6 * high) & (high > 0)
+    return large / torch.where(valid, high, torch.inf)[:, None, None], valid
 
 
 def _last_weights(model, A, of_logits, logits):

@@ -1,6 +1,7 @@
 """Score-CAM: a channel weighs what the class says to the picture masked by it (in 04)."""
 
 import torch
+from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
@@ -24,22 +25,25 @@ def weights(
     channel_softmax: bool = False,
     baseline: bool = False,
     corners: bool = False,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> torch.Tensor:
     """Channel weights (N×K) for pictures (N×3×H×W) and maps (N×K×h×w). Wang et al. 2020.
 
     The class answers in probabilities or logits, less its answer to a black picture if
     `baseline`; the weights may go through a softmax over channels. Channels that are the
-    same everywhere mask nothing and are skipped. `chunk` pictures exist at a time.
+    same everywhere mask nothing and are skipped. `chunk` pictures exist at a time: 4, or
+    64 on a GPU.
     """
     if score not in ("prob", "logit"):
         raise CourseError(f"unknown score {score!r}: choose prob or logit")
+    chunk = (4 if x.device.type == "cpu" else 64) if chunk is None else chunk
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise CourseError(f"chunk must be a whole number from 1, not {chunk!r}")
     low, high = A.amin((2, 3)), A.amax((2, 3))
     alive = (high > low).nonzero()  # M×2: picture, channel
     found = torch.full(A.shape[:2], -torch.inf if channel_softmax else 0.0).to(A)
     with torch.inference_mode():
+        model = _folded(model, x)
         starts = range(0, len(alive), chunk)
         for start in tqdm(starts, desc="Score-CAM", disable=not watched()):
             n, k = alive[start : start + chunk].T
@@ -53,6 +57,19 @@ def weights(
     if channel_softmax:  # where no channel lives there is nothing to share
         found = found.softmax(1).nan_to_num(0)
     return found
+
+
+def _folded(model, x):
+    """The model with its batch norms folded into the convolutions: twice as fast.
+
+    A copy; where a network cannot be rewritten so, or answers otherwise, it itself.
+    """
+    try:
+        fast = fuse(model)
+        same = torch.allclose(fast(x), model(x), rtol=1e-3, atol=1e-4)
+    except Exception:  # tracing fails in as many ways as networks are written
+        return model
+    return fast if same else model
 
 
 def _masks(A, size, corners: bool):
