@@ -372,6 +372,19 @@ def test_several_layers_and_classes_are_as_each_alone():
         assert (one.layer, one.method) == (layer, method)
 
 
+def test_many_pictures_are_as_one_batch():
+    torch.manual_seed(0)
+    model = models.build("mobilenet_v2", ABC, 64, start="random")
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
+    wanted = {"own": ["a", "c", "b", "b", "a"], "b": "b", "lead": lambda z: z[:, 0]}
+    whole = cam.maps(model, models.tensor(pixels), "cam", wanted=wanted)
+    some = cam.of_pixels(model, pixels, "cam", wanted=wanted, chunk=2)
+    for key, one in whole.items():
+        assert_allclose(some[key].raw, one.raw, rtol=1e-3, atol=1e-5)
+        assert some[key].heatmap.shape == (5, 64, 64) and len(some[key].logits) == 5
+        assert np.array_equal(some[key].target, one.target)
+
+
 def test_a_batch_is_as_each_picture_alone():
     model, x = Small().train(), pictures(4)
     whole = cam.maps(model, x, cam.METHODS, "trunk", [[0, 1, 2, 0]])

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from errors import refused
 from PIL import Image
 
-from helpers import cam, images, models, viewing, widgets
+from helpers import cam, images, models, trained, viewing, widgets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,8 +34,10 @@ def run(tmp_path_factory):
     cases = pd.DataFrame(rows).assign(mask_path=[str(mask), np.nan])
     torch.manual_seed(0)
     model = models.build("mobilenet_v2", ("mel", "nv"), 64, start="random").eval()
-    page = {"shift": [0.0, 0.0], "temperature": 1.0}
-    return SimpleNamespace(model=model, classes=["mel", "nv"], cases=cases, page=page)
+    page = {"shift": [0.0, 0.5], "temperature": 2.0, "recipe": {"views": 2}}
+    logits = models.logits(model, images.load(cases, 64), views=2)
+    of = {"cases": cases, "logits": logits, "page": page}
+    return SimpleNamespace(model=model, classes=["mel", "nv"], **of)
 
 
 def parts(box):
@@ -69,10 +71,9 @@ def test_every_control_changes_what_is_shown(run):
 
 def test_the_picture_is_mapped_as_the_tables_are(run):
     shown = parts(widgets.viewer(run, [0]))[1]
-    pixels = images.load(run.cases[:1], 64)
-    wanted = cam.explain(run.model, models.tensor(pixels))
-    p = torch.from_numpy(wanted.logits).softmax(1).max().item()
-    assert f"({p:.2f})" in picture(shown)["alt"]
+    p = trained.probabilities(run.page, run.logits)[0]
+    said = f"predicted {run.classes[p.argmax()]} ({p.max():.2f})"
+    assert said in picture(shown)["alt"]
 
 
 def png(pixels) -> bytes:
@@ -125,7 +126,9 @@ def test_a_case_is_ready_for_a_figure(run):
     assert first.mask.shape == (270, 360) and second.mask is None
     assert first.mask.mean() == pytest.approx(0.26, abs=0.02)
     assert (first.true, second.true) == ("mel", "nv")
-    assert first.target == first.predicted and first.layer == "deep"
+    assert first.target in run.classes and first.layer == "deep"
+    p = trained.probabilities(run.page, run.logits)
+    assert (first.p, second.p) == pytest.approx(p.max(1))
     named = cam.explain(
         run.model, models.tensor(images.load(run.cases, 64)), target=lambda z: z[:, 0]
     )

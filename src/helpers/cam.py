@@ -137,12 +137,13 @@ def maps(
 def of_pixels(
     model, pixels: np.ndarray, methods, layers=("deep",), wanted=(None,), chunk=16
 ) -> dict[tuple[str, str, str], Explanation]:
-    """`maps` of many pictures (N×H×W×3 uint8), some at a time; one target for all."""
-    starts = range(0, len(pixels), chunk)
-    parts = [
-        maps(model, models.tensor(pixels[i : i + chunk]), methods, layers, wanted)
-        for i in tqdm(starts, desc="maps", disable=not watched())
-    ]
+    """`maps` of many pictures (N×H×W×3 uint8), some at a time."""
+    wanted = targets.named(wanted, getattr(model, "classes", None))
+    parts = []
+    for i in tqdm(range(0, len(pixels), chunk), desc="maps", disable=not watched()):
+        some = slice(i, i + chunk)
+        mine = {n: t[some] if targets.is_each(t) else t for n, t in wanted.items()}
+        parts.append(maps(model, models.tensor(pixels[some]), methods, layers, mine))
     return {key: _joined([part[key] for part in parts]) for key in parts[0]}
 
 

@@ -28,13 +28,27 @@ class Target:
 
 
 def read(wanted, logits: torch.Tensor, classes=None) -> dict[str, Target]:
-    """Targets by name, of a list or a dict of: None (the predicted class), a class by
-    number or by name, one of these a picture, or a function of the logits (N×C → N)."""
-    if not isinstance(wanted, dict):
-        if wanted is None or isinstance(wanted, (str, int)) or callable(wanted):
-            wanted = [wanted]
-        wanted = {_name(target, classes): target for target in wanted}
+    """Targets by name, of a list or a dict of them.
+
+    One is None (the class of the highest logit), a class by number or by name, one of
+    these for each picture, or a function of the logits (N×C → N).
+    """
+    wanted = named(wanted, classes)
     return {name: _target(name, t, logits, classes) for name, t in wanted.items()}
+
+
+def named(wanted, classes=None) -> dict:
+    """What is wanted as a dict: a list's members get names."""
+    if isinstance(wanted, dict):
+        return wanted
+    if wanted is None or isinstance(wanted, (str, int)) or callable(wanted):
+        wanted = [wanted]
+    return {_name(target, classes): target for target in wanted}
+
+
+def is_each(target) -> bool:
+    """Does a target name a class for each picture?"""
+    return not callable(target) and np.ndim(target) == 1
 
 
 def _name(target, classes) -> str:
@@ -53,10 +67,10 @@ def _target(name: str, target, logits, classes) -> Target:
     n, c = logits.shape
     if target is None:
         numbers = logits.argmax(1).tolist()
-    elif np.ndim(target) == 0:
-        numbers = [_number(target, c, classes)] * n
-    else:
+    elif is_each(target):
         numbers = [_number(one, c, classes) for one in list(target)]
+    else:
+        numbers = [_number(target, c, classes)] * n
     if len(numbers) != n:
         raise CourseError(f"{len(numbers)} targets for {n} pictures: give one to each")
     index = torch.tensor(numbers, device=logits.device)

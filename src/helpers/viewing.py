@@ -11,10 +11,13 @@ WIDTH = 360  # pixels across
 
 
 def shown(run: trained.Trained, place, found: Explanation, at=0) -> heatmaps.Shown:
-    """The map `at` of a batch over the picture of the case at `place` of `run.cases`."""
+    """The map `at` of a batch over the picture of the case at `place` of `run.cases`.
+
+    What is predicted is the model's kept answer: calibrated, and the mean of its views.
+    """
     case = run.cases.loc[place]
     image = figures.thumbnail(case.path, WIDTH)
-    probs = trained.probabilities(run.page, found.logits[at : at + 1])[0]
+    probs = trained.probabilities(run.page, run.logits[[place]])[0]
     named = isinstance(found.target, str)
     return heatmaps.Shown(
         image,

@@ -86,13 +86,14 @@ def picture(
     opacity=heatmaps.OPACITY,
 ) -> str:
     """What the viewer shows: a picture (H×W×3 uint8) in one view, and its sentence."""
-    x = models.tensor(images.squashed(image, run.model.size)[None])
-    wanted = None if target == "predicted" else target
-    found = cam.explain(run.model, x, method, layer, wanted)
+    pixels = images.squashed(image, run.model.size)[None]
+    views = run.page["recipe"]["views"]
+    probs = trained.probabilities(run.page, models.logits(run.model, pixels, views))[0]
+    best = int(probs.argmax())
+    aim = best if target == "predicted" else run.classes.index(target)
+    found = cam.explain(run.model, models.tensor(pixels), method, layer, aim)
     image = cv2.resize(image, _narrow(image), interpolation=cv2.INTER_AREA)
     heatmap = viewing.fit(found.heatmap[0], image)
-    probs = trained.probabilities(run.page, found.logits)[0]
-    best, aim = int(probs.argmax()), int(found.target[0])
     draw = {
         "original": lambda: image,
         "heatmap": lambda: heatmaps.coloured(heatmap),
