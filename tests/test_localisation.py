@@ -5,6 +5,7 @@ import pytest
 from errors import refused
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from helpers import localisation, metrics
 
@@ -42,12 +43,33 @@ def test_the_blind_maps_do_what_they_are_called():
     )
     edges = blind["edges (Sobel)"]
     assert not edges[0].any() and set(np.nonzero(edges[1])[1]) == {14, 15}
+    assert (blind["darkness"][1, :, 15:] == 55).all()
     assert all((m >= 0).all() for m in blind.values())
+
+
+@given(st.integers(0, 9))
+def test_ranking_is_the_area_under_the_curve(seed):
+    rng = np.random.default_rng(seed)
+    maps, masks = rng.integers(0, 9, (3, 5, 6)) / 8, rng.random((3, 5, 6)) < 0.4
+    masks[:, 0, :2] = True, False
+    found = localisation.ranking(maps, masks)
+    for one, mask, score in zip(maps, masks, found, strict=True):
+        assert score == pytest.approx(roc_auc_score(mask.ravel(), one.ravel()))
+    assert localisation.ranking(maps**3 * 7, masks) == pytest.approx(found)
+
+
+def test_ranking_of_nothing_and_everything():
+    flat = np.ones((1, 8, 8))
+    assert localisation.ranking(flat, MASK) == pytest.approx(0.5)
+    assert np.isnan(localisation.ranking(flat, MASK | True)).all()
 
 
 def test_a_table_has_a_row_a_map():
     maps = {"good": np.repeat(MASK, 4, 0).astype(float), "even": np.ones((4, 8, 8))}
-    table = localisation.table(maps, np.repeat(MASK, 4, 0), list("aabc"))
+    masks = np.repeat(MASK, 4, 0)
+    table = localisation.table(maps, masks, list("aabc"))
+    assert table.score.to_dict() == pytest.approx({"good": 1, "even": 0.5})
+    table = localisation.table(maps, masks, list("aabc"), localisation.energy)
     assert table.score.to_dict() == pytest.approx({"good": 1, "even": 0.25})
     assert table.n.tolist() == [4, 4] and table.lesions.tolist() == [3, 3]
     row = metrics.means({"x": np.array([0, 1.0, 1, 0])}, list("aabc")).loc["x"]

@@ -215,3 +215,10 @@ def test_names_exist_in_helpers(notebook):
 def test_the_folder_holds_nothing_else():
     kept = {path.name for path in NOTEBOOKS[0].parent.iterdir()}
     assert kept - {".ipynb_checkpoints"} == {Path(p).name for p in NOTEBOOKS}
+
+
+def test_what_is_folded_away_is_html(notebook):
+    """Inside <details> the report does not read Markdown."""
+    for text in prose(notebook):
+        for folded in re.findall(r"<details>.*?</details>", text, re.S):
+            assert "`" not in folded and not re.search(r"\*\w", folded), folded

@@ -75,6 +75,8 @@ FORMULAS = {
 }
 GRADIENT = ("cam", *FORMULAS)  # of one pass; CAM itself needs no gradient at all
 METHODS = (*GRADIENT, "score-cam")
+TITLES = {"cam": "CAM", "grad-cam": "Grad-CAM", "hirescam": "HiResCAM"}
+TITLES |= {"grad-cam++": "Grad-CAM++", "layercam": "LayerCAM", "score-cam": "Score-CAM"}
 
 
 def explain(
@@ -102,6 +104,10 @@ def maps(
     `options` go to Score-CAM.
     """
     methods = _known(methods)
+    if options and "score-cam" not in methods:
+        raise CourseError(
+            f"{', '.join(options)}: options of score-cam, not of {methods}"
+        )
     named = hooks.modules(model, layers)
     x = _checked(model, x)
     with models.quiet(model), torch.inference_mode(False):
@@ -138,8 +144,14 @@ def of_pixels(
     model, pixels: np.ndarray, methods, layers=("deep",), wanted=(None,), chunk=16
 ) -> dict[tuple[str, str, str], Explanation]:
     """`maps` of many pictures (N×H×W×3 uint8), some at a time."""
-    wanted = targets.named(wanted, getattr(model, "classes", None))
-    parts = []
+    wanted, parts = targets.named(wanted, getattr(model, "classes", None)), []
+    for target in wanted.values():
+        if targets.is_each(target) and len(target) != len(pixels):
+            raise CourseError(
+                f"{len(target)} targets for {len(pixels)} pictures: give one to each"
+            )
+    if not len(pixels):
+        raise CourseError("no picture to explain: give at least one")
     for i in tqdm(range(0, len(pixels), chunk), desc="maps", disable=not watched()):
         some = slice(i, i + chunk)
         mine = {n: t[some] if targets.is_each(t) else t for n, t in wanted.items()}
@@ -213,6 +225,11 @@ def _checked(model, x) -> torch.Tensor:
         raise CourseError(
             f"pictures of {x.shape[2]}×{x.shape[3]} for a model of {size}×{size}: load "
             f"them with images.load(cases, {size})"
+        )
+    if isinstance(model, models.Classifier) and (x.min() < 0 or x.max() > 1):
+        raise CourseError(
+            f"pictures have values from 0 to 1, not {x.min():.3g} to {x.max():.3g}: "
+            "models.tensor makes them of pixels, and the model normalises by itself"
         )
     if not x.isfinite().all():
         bad = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])

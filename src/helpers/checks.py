@@ -125,6 +125,7 @@ def ex_3_1(answer) -> None:
     """raw map → its positive part over its maximum; zeros where nothing is positive."""
     rng = np.random.default_rng(0)
     raws = [np.array([[-2.0, 0], [1, 4]]), -np.ones((3, 3)), np.zeros((2, 2))]
+    raws += [np.array([[1e-9, 4e-9]])]  # a weak map, which an epsilon would drown
     raws += list(rng.normal(size=(3, 4, 5)))
     trials = [
         ((r.copy(),), r.clip(0) / max(r.max(), 1e-300) * (r.max() > 0)) for r in raws
@@ -137,8 +138,9 @@ def ex_3_2(answer) -> None:
     """(activations, gradients), both N×K×h×w → Grad-CAM, N×h×w."""
     rng = np.random.default_rng(0)
     trials = []
-    for shape in ((1, 2, 3, 3), (3, 4, 2, 5), (2, 1, 1, 1)):
-        A, g = rng.normal(size=(2, *shape))
+    small = np.array([[[[1.0, 2]]], [[[3, 4]]]]), np.array([[[[1.0, 3]]], [[[0, 2]]]])
+    drawn = (rng.normal(size=(2, *s)) for s in ((3, 4, 2, 5), (2, 1, 1, 1)))
+    for A, g in (small, *drawn):
         trials.append(((A, g), np.einsum("nk,nkhw->nhw", g.mean((2, 3)), A)))
     hint = "Mean of g over the last two axes, times A, summed over axis 1 alone."
     _check("Exercise 3.2", answer, trials, hint)
@@ -191,7 +193,7 @@ def ex_4_1(answer) -> None:
         A, g = rng.random(shape) * 9, rng.normal(size=shape)
         under = 2 + g * A.sum((1, 2), keepdims=True)
         trials.append(((A, g), np.divide(1, under, np.zeros(shape), where=g > 0)))
-    hint = "1 / (2 + g·ΣA), with A summed over the places of its own channel."
+    hint = "1 / (2 + g·ΣA), A summed over the places of its channel; no epsilon."
     _check("Exercise 4.1", answer, trials, hint)
 
 

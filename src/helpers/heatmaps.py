@@ -122,10 +122,10 @@ def rows(shown: list[Shown], caption="") -> None:
     """The same for several maps: one grid, heads over the columns, words under a row."""
     cells = []
     for one in shown:
-        cells += _panels(one, heads=one is shown[0])
+        cells += _panels(one)
         place = f"grid-column:1/-1;margin:-2px 0 10px;{SMALL}"
         cells.append(f'<div style="{place}">{escape(one.words)}</div>')
-    display(HTML(figure(grid(cells, "repeat(4,1fr)") + _legend(shown), caption)))
+    display(HTML(figure(grid(cells) + _legend(shown), caption)))
 
 
 def signed_row(
@@ -141,14 +141,21 @@ def signed_row(
     colours = coloured(raw, signed=True, limit=limit)
     over = _blend(image, colours, 0.8 * np.clip(np.abs(raw) / limit, 0, 1))
     shown = Shown(image, raw, **{"target": " against ".join(names)} | words)
-    span = f"evidence for {names[1]} ← 0 → evidence for {names[0]}"
+    span = f"from {names[1]} (−{limit:.2g}) over 0 to {names[0]} (+{limit:.2g})"
+    ends = (
+        f"← evidence for {names[1]} (−{limit:.2g})",
+        "0",
+        f"evidence for {names[0]} (+{limit:.2g}) →",
+    )
     cells = [
         panel(image, f"original: {shown.words}", "original"),
         panel(colours, f"{span}: {shown.words}", "evidence", shown.full),
         panel(over, f"overlay: {shown.words}", "overlay"),
     ]
-    bar = _bar(figures.SIGNED_MAP, span, 352) + escape(span)
-    look = f"{SMALL};text-align:center;width:352px;max-width:100%;margin-top:8px"
+    marks = "".join(f"<span>{escape(end)}</span>" for end in ends)
+    bar = _bar(figures.SIGNED_MAP, span, 448)
+    bar += f'<div style="display:flex;justify-content:space-between">{marks}</div>'
+    look = f"{SMALL};width:448px;max-width:100%;margin-top:8px"
     body = f'{grid(cells, "repeat(3,1fr)")}<div style="{look}">{bar}</div>'
     display(HTML(figure(body, ". ".join(filter(None, (shown.words, caption))))))
 
@@ -238,7 +245,7 @@ def _panels(shown: Shown, heads=True) -> list[str]:
 
 def _legend(shown: list[Shown]) -> str:
     """What the colours and the lines mean, the same for every panel."""
-    lines = "blue lines: " + ", ".join(f"{level:.0%}" for level in regions.LEVELS)
+    lines = "cyan lines: " + ", ".join(f"{level:.0%}" for level in regions.LEVELS)
     lines += "; white: the lesion" * any(one.mask is not None for one in shown)
     style = f"{ROW};{SMALL};flex-wrap:wrap;gap:2px 20px;margin-top:8px"
     return f'<div style="{style}">{colour_bar()}<span>{lines}</span></div>'

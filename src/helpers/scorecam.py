@@ -8,11 +8,10 @@ from tqdm import tqdm
 from . import hooks
 from .settings import CourseError, watched
 
-# As its authors' code has it, as grad-cam has it, and as torchcam has it.
-VARIANTS = {
-    "authors": {},
+VARIANTS = {  # one name, three programs
+    "authors' code": {},
+    "paper's text": {"channel_softmax": True, "baseline": True},
     "grad-cam": {"score": "logit", "channel_softmax": True, "corners": True},
-    "torchcam": {"score": "logit", "channel_softmax": True, "baseline": True},
 }
 
 
@@ -30,7 +29,8 @@ def weights(
     """Channel weights (N×K) for pictures (N×3×H×W) and maps (N×K×h×w). Wang et al. 2020.
 
     The class answers in probabilities or logits, less its answer to a black picture if
-    `baseline`; the weights may go through a softmax over channels. Channels that are the
+    `baseline` (which a softmax takes out again); the weights may go through a softmax over
+    channels; `corners` is how masks are enlarged. Channels that are the
     same everywhere mask nothing and are skipped. `chunk` pictures exist at a time: 4, or
     64 on a GPU.
     """

@@ -43,7 +43,13 @@ def named(wanted, classes=None) -> dict:
         return wanted
     if wanted is None or isinstance(wanted, (str, int)) or callable(wanted):
         wanted = [wanted]
-    return {_name(target, classes): target for target in wanted}
+    names = [_name(target, classes) for target in wanted]
+    if len(set(names)) < len(names):
+        raise CourseError(
+            f"targets {names} are not all different; one class for each picture is "
+            f"{{'name': [...]}}, others get names of their own in a dict"
+        )
+    return dict(zip(names, wanted, strict=True))
 
 
 def is_each(target) -> bool:

@@ -30,7 +30,7 @@ def viewer(run: trained.Trained, places) -> ipywidgets.VBox:
             options=["predicted", *run.classes], description="class"
         ),
         "method": ipywidgets.Dropdown(
-            options=list(cam.FORMULAS), value="grad-cam", description="method"
+            options=[(cam.TITLES[m], m) for m in cam.FORMULAS], description="method"
         ),
         "layer": ipywidgets.ToggleButtons(
             options=["early", "middle", "deep"], value="deep", description="layer"
@@ -102,7 +102,7 @@ def picture(
     }[view]
     words = (
         f"{name} · predicted {run.classes[best]} ({probs[best]:.2f}) · target "
-        f"{run.classes[aim]} ({probs[aim]:.2f}) · layer {layer} · {method}"
+        f"{run.classes[aim]} ({probs[aim]:.2f}) · layer {layer} · {cam.TITLES[method]}"
     )
     says = sentences.of_evidence(image, heatmap, run.classes[aim], float(probs[aim]))
     full = view != "heatmap" or bool(found.valid[0])

@@ -87,12 +87,12 @@ def test_the_live_viewer_answers(viewer, tmp_path):
             viewer.get_by_role("button", name=re.compile("your own")).click()
         chooser.value.set_files(path)
 
-    seen = [shows("layer deep · grad-cam")]
+    seen = [shows("layer deep · Grad-CAM")]
     press("early")
     seen.append(shows("layer early"))
     case, target, method = viewer.locator("select").all()
-    method.select_option("layercam")
-    seen.append(shows("layercam"))
+    method.select_option("LayerCAM")
+    seen.append(shows("LayerCAM"))
     target.select_option("nv")
     seen.append(shows("target nv"))
     press("outline")
