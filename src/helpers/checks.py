@@ -6,6 +6,7 @@ checker never stops anything: it says ○ not tried, ✔ right, or ✘ with a hi
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import cohen_kappa_score, f1_score
 
 from . import calibration, metrics, splits
 
@@ -220,3 +221,42 @@ def ex_4_3(answer) -> None:
         trials.append(((scores, alive), powers / powers.sum()))
     hint = "exp of the living scores over their own sum; a dead channel weighs nothing."
     _check("Exercise 4.3", answer, trials, hint)
+
+
+def ex_5_1(answer) -> None:
+    """(caption, keyword) → is it said, as whole words, and not after "no"?"""
+    trials = [
+        (("An irregular border.", "regular border"), False),
+        (("A regular border.", "regular border"), True),
+        (("uneven color", "even color"), False),
+        (("There is no regular border", "regular border"), False),
+        (("No streaks, even color", "even color"), True),
+        (("nothing; regular border", "regular border"), True),
+    ]
+    hint = r"re.search with \\b around the keyword; then look at the word before it."
+    _check("Exercise 5.1", answer, trials, hint)
+
+
+def ex_5_2(answer) -> None:
+    """(first, second) → Cohen's kappa of two lists of answers."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])), 1.0)]
+    for classes in (2, 3, 4):
+        first, second = rng.integers(0, classes, (2, 40))
+        trials.append(((first, second), cohen_kappa_score(first, second)))
+    hint = "(agreed - chance) / (1 - chance); chance: products of the shares, summed."
+    _check("Exercise 5.2", answer, trials, hint)
+
+
+def ex_5_3(answer) -> None:
+    """labels → macro-F1 of always giving the commonest."""
+    trials = []
+    for text in ("aaab", "aaaabbc", "abbbbbb"):
+        labels = pd.Series(list(text))
+        always = np.full(len(labels), labels.mode()[0])
+        score = f1_score(labels, always, average="macro", zero_division=0)
+        trials.append(((labels,), score))
+    hint = (
+        "Only one class has an F1 above zero: 2p / (1 + p), p its share; then the mean."
+    )
+    _check("Exercise 5.3", answer, trials, hint)
