@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from errors import refused
+from hypothesis import given
+from hypothesis import strategies as st
 
-from helpers import captions, settings
+from helpers import captions, settings, slots
 
 SOURCE = Path(__file__).parents[2] / "shared/reference/sources"
 
@@ -206,3 +208,12 @@ def test_more_words_are_no_handicap():
 @pytest.mark.parametrize("options", [["yes"], ["yes", "yes"], ["yes", " "]])
 def test_no_choice(options):
     refused(lambda: captions.choose(Stub(), pictures(1), "P", options), "two options")
+
+
+@given(st.tuples(*(st.sampled_from(options) for options in slots.SLOTS.values())))
+def test_a_caption_of_slots_is_read_back_as_these(options):
+    answers = dict(zip(slots.SLOTS, options, strict=True))
+    read = slots.of_text(captions.of_slots(answers))
+    listed = [slot for slot in list(slots.SLOTS)[3:] if answers[slot] != slots.CANNOT]
+    for slot in [*list(slots.SLOTS)[:3], *listed]:
+        assert read[slot] == answers[slot], (slot, captions.of_slots(answers))

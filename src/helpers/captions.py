@@ -102,6 +102,37 @@ def _scores(captioner, images, prompt: str, options: list[str]) -> np.ndarray:
     return np.reshape(rows, (-1, len(options)))
 
 
+def of_slots(answers: dict[str, str]) -> str:
+    """A caption that says what slots hold, such as PH2's experts': to learn from.
+
+    What one cannot tell is left out; what is absent is denied.
+    """
+    form = {"symmetric": "A symmetric", "asymmetric": "An asymmetric"}
+    text = f"{form.get(answers['asymmetry'], 'A')} lesion"
+    colours = {"one": "one colour", "two": "two colours"}
+    colours["three or more"] = "multiple colours"
+    if answers["colours"] in colours:
+        text += f" in {colours[answers['colours']]}"
+    border = answers["border"]
+    if border in ("regular", "irregular"):
+        text += f" with {'an' if border == 'irregular' else 'a'} {border} border"
+    there, gone = [], []
+    for slot in (
+        "network",
+        "dots or globules",
+        "streaks",
+        "regression",
+        "blue-white veil",
+    ):
+        name = slot.split(" or ")[0]
+        if answers[slot] == "absent":
+            gone.append(f"no {name}")
+        elif answers[slot] != "cannot tell":
+            there.append(f"{answers[slot]} {name}".replace("present ", ""))
+    text += f", showing {', '.join(there)}" if there else ""
+    return f"{text}; {', '.join(gone)}." if gone else f"{text}."
+
+
 def checked(text: str, ended: bool = True) -> str:
     """An answer as one line. One without end is cut after its last full sentence, marked.
 
