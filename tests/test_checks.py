@@ -116,6 +116,21 @@ WRONG = {
         lambda scores, alive: scores * alive,
         lambda scores, alive: alive / alive.sum(),
     ],
+    "5_1": [
+        lambda caption, word: word in caption.lower(),  # substrings
+        lambda caption, word: word in caption,
+        lambda caption, word: bool(re.search(rf"\\b{word}\\b", caption.lower())),
+    ],
+    "5_2": [
+        lambda first, second: (first == second).mean(),
+        lambda first, second: 2 * (first == second).mean() - 1,
+        lambda first, second: np.corrcoef(first, second)[0, 1],
+    ],
+    "5_3": [
+        lambda labels: 1 / labels.nunique(),
+        lambda labels: labels.value_counts(normalize=True).iloc[0],
+        lambda labels: 3 / 7,
+    ],
     "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
 }
 

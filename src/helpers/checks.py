@@ -232,8 +232,9 @@ def ex_5_1(answer) -> None:
         (("There is no regular border", "regular border"), False),
         (("No streaks, even color", "even color"), True),
         (("nothing; regular border", "regular border"), True),
+        (("No regular border left, a regular border right", "Regular border"), True),
     ]
-    hint = r"re.search with \\b around the keyword; then look at the word before it."
+    hint = r"re.search with \b around the keyword, and no (?<!\bno ) just before it."
     _check("Exercise 5.1", answer, trials, hint)
 
 

@@ -1,7 +1,7 @@
 """From a caption to a class by keywords, printed and repaired (taught in notebook 05).
 
-`as_printed` counts substrings, as the source did. `counts` reads, by rules for short
-English: whole words in either spelling, denials, adjectives that share a noun.
+`as_printed` counts substrings, as the plainest program would. `counts` reads by rules for
+short English: whole words in either spelling, denials, adjectives that share a noun.
 """
 
 import re
