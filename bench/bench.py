@@ -12,6 +12,7 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
@@ -159,13 +160,14 @@ def one_pass(backbone: str, layer: str, batch: int = 8) -> None:
     with torchcam.methods.GradCAM(net, layer) as torch_cam:
         works = {"answer": answer, **peers}
         works["ours"] = lambda: cam.maps(net, x, cam.GRADIENT, layer, [0])
-        for _ in range(7):  # in turn, so that a busy moment strikes all alike
+        for _ in range(11):  # in turn, so that a busy moment strikes all alike
             for name, work in works.items():
+                answer()  # so that each starts from the same memory, not from a peer's
                 start = time.perf_counter()
                 work()
                 times[name].append(time.perf_counter() - start)
-    best = {name: min(t) for name, t in times.items()}
-    ratios = {name: best[name] / best["answer"] for name in ("ours", *peers)}
+    usual = {name: median(t) for name, t in times.items()}
+    ratios = {name: usual[name] / usual["answer"] for name in ("ours", *peers)}
     told = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
     print(
         f"maps          {told} × one answer ({backbone}, {batch} pictures; ours: all "

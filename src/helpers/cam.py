@@ -181,7 +181,7 @@ def to_heatmap(raw: torch.Tensor, size) -> tuple[torch.Tensor, torch.Tensor]:
     high = large.flatten(1).amax(1)
     spread = small.amax((1, 2)) - small.amin((1, 2))
     valid = finite & (spread > 1e-6 * high) & (high > 0)
-    return large / torch.where(valid, high, torch.inf)[:, None, None], valid
+    return large.div_(torch.where(valid, high, torch.inf)[:, None, None]), valid
 
 
 def _last_weights(model, A, of_logits, logits):
