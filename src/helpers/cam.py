@@ -25,7 +25,7 @@ class Explanation:
     raw: np.ndarray  # N×h×w, signed, as the formula gives it, before its ReLU
     heatmap: (
         np.ndarray
-    )  # N×H×W in [0, 1]: the positive part, enlarged, over its maximum
+    )  # N×H×W in [0, 1]: its positive part, enlarged, over its maximum
     valid: np.ndarray  # N: False where nothing is positive or all alike; then all zeros
     logits: np.ndarray  # N×C
     target: np.ndarray | str  # N classes by number, or the name of another score
@@ -113,7 +113,7 @@ def maps(
     with models.quiet(model), torch.inference_mode(False):
         x = x.clone() if x.is_inference() else x
         logits, outputs = hooks.forward(model, x, named)
-        done = {}
+        answer, done = hooks.wide(logits).detach().cpu().numpy(), {}
         chosen = targets.read(wanted, logits, getattr(model, "classes", None))
         for name, target in chosen.items():
             gradients = hooks.gradients(logits, outputs, target)
@@ -121,21 +121,22 @@ def maps(
                 A = hooks.as_map(output.detach(), layer, x, reshape)
                 g = hooks.as_map(gradients[layer], layer, x, reshape)
                 for method in methods:
-                    if method == "score-cam":
+                    if method == "score-cam":  # its answers as the caller computes them
                         weights = scorecam.weights(model, x, A, target, **options)
                     with torch.autocast(x.device.type, enabled=False):
-                        if method == "cam":
-                            weights = _last_weights(
-                                model, A, gradients["logits"], logits
-                            )
                         if method in FORMULAS:
                             raw = FORMULAS[method](A, g)
+                        elif method == "cam":
+                            of_logits = gradients["logits"]
+                            raw = weighted(
+                                _last_weights(model, A, of_logits, logits), A
+                            )
                         else:
                             raw = weighted(weights, A)
-                    found = raw, *to_heatmap(raw, x.shape[2:]), hooks.wide(logits)
+                        found = raw, *to_heatmap(raw, x.shape[2:])
                     arrays = (t.detach().cpu().numpy() for t in found)
                     done[method, layer, name] = Explanation(
-                        *arrays, target.told, layer, method
+                        *arrays, answer, target.told, layer, method
                     )
     return done
 
@@ -226,12 +227,13 @@ def _checked(model, x) -> torch.Tensor:
             f"pictures of {x.shape[2]}×{x.shape[3]} for a model of {size}×{size}: load "
             f"them with images.load(cases, {size})"
         )
-    if isinstance(model, models.Classifier) and (x.min() < 0 or x.max() > 1):
+    low, high = x.aminmax()  # NaN if any is NaN
+    if isinstance(model, models.Classifier) and (low < 0 or high > 1):
         raise CourseError(
-            f"pictures have values from 0 to 1, not {x.min():.3g} to {x.max():.3g}: "
+            f"pictures have values from 0 to 1, not {low:.3g} to {high:.3g}: "
             "models.tensor makes them of pixels, and the model normalises by itself"
         )
-    if not x.isfinite().all():
+    if not (low.isfinite() and high.isfinite()):
         bad = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
         raise CourseError(
             f"picture {bad} holds values that are not finite: load it again"

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from . import saved
 from .files import below_out, writing
 from .settings import CourseError, watched
+from .slots import CANNOT, STRUCTURES
 
 # The source's own words (its section 3.4), with its slip "a expert".
 PROMPTS = {
@@ -117,17 +118,11 @@ def of_slots(answers: dict[str, str]) -> str:
     if border in ("regular", "irregular"):
         text += f" with {'an' if border == 'irregular' else 'a'} {border} border"
     there, gone = [], []
-    for slot in (
-        "network",
-        "dots or globules",
-        "streaks",
-        "regression",
-        "blue-white veil",
-    ):
+    for slot in STRUCTURES:
         name = slot.split(" or ")[0]
         if answers[slot] == "absent":
             gone.append(f"no {name}")
-        elif answers[slot] != "cannot tell":
+        elif answers[slot] != CANNOT:
             there.append(f"{answers[slot]} {name}".replace("present ", ""))
     text += f", showing {', '.join(there)}" if there else ""
     return f"{text}; {', '.join(gone)}." if gone else f"{text}."

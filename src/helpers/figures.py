@@ -90,7 +90,7 @@ def show(figs, name: str, alt: str | list[str], caption: str = "") -> None:
         plt.close(fig)
     row = "display:flex;flex-wrap:wrap;align-items:start;gap:8px"
     body = drawn[0] if one else f'<div style="{row}">{"".join(drawn)}</div>'
-    display(HTML(_figure(body, caption)))
+    display(HTML(figure(body, _sentence(caption))))
 
 
 def _svg(fig, alt: str) -> str:
@@ -108,12 +108,11 @@ def _svg(fig, alt: str) -> str:
     return svg.replace(INK, "currentColor")
 
 
-def _figure(body: str, caption: str, above: bool = False) -> str:
-    """A figure with its caption below, or above as a table's is."""
-    words = escape(_sentence(caption))
-    words = f"<figcaption>{words}</figcaption>" if caption else ""
+def figure(body: str, caption: str, above=False, marks='class="course"') -> str:
+    """A figure with its caption below, or above as a table's is; `marks` are its own."""
+    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     inside = words + body if above else body + words
-    return f'<figure class="course" style="margin:1em 0">{inside}</figure>'
+    return f'<figure {marks} style="margin:1em 0">{inside}</figure>'
 
 
 def _sentence(text: str) -> str:
@@ -142,7 +141,8 @@ def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> Non
         f"display:grid;grid-template-columns:repeat(auto-fill,minmax({width}px,1fr));"
         "gap:8px"
     )
-    display(HTML(_figure(f'<div style="{grid}">{"".join(cells)}</div>', caption)))
+    body = f'<div style="{grid}">{"".join(cells)}</div>'
+    display(HTML(figure(body, _sentence(caption))))
 
 
 def table(
@@ -162,10 +162,11 @@ def table(
         kind = "{:.3f}" if pd.api.types.is_float_dtype(column) else kind
         kind = (formats or {}).get(key, kind)
         shown[key] = [_cell(value, kind) for value in column]
-    words = escape(_sentence(caption))
-    scroll = f'tabindex="0" role="region" aria-label="{words}" style="overflow-x:auto"'
+    caption = _sentence(caption)
+    scroll = f'tabindex="0" role="region" aria-label="{escape(caption)}" '
+    scroll += 'style="overflow-x:auto"'
     body = f'<div class="scroll" {scroll}>{shown.to_html(border=0, index=index)}</div>'
-    display(HTML(_figure(body, caption, above=True)))
+    display(HTML(figure(body, caption, above=True)))
 
 
 def _cell(value, kind: str) -> str:
@@ -177,10 +178,14 @@ def _cell(value, kind: str) -> str:
 
 
 def thumbnail(path: str, width: int) -> np.ndarray:
+    """A picture file in its own proportions, `width` pixels wide."""
+    return narrow(images.read(path), width)
+
+
+def narrow(image: np.ndarray, width: int) -> np.ndarray:
     """A picture in its own proportions, `width` pixels wide."""
-    image = Image.fromarray(images.read(path))
-    height = round(width * image.height / image.width)
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    size = width, max(1, round(width * image.shape[0] / image.shape[1]))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def with_truth(case, evidence_path: str, width: int = 320) -> np.ndarray:

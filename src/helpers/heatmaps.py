@@ -22,7 +22,7 @@ from .settings import CourseError
 
 OPACITY = 0.55
 MAP = "magma"
-LINES, LESION = (96, 232, 255), (255, 255, 255)  # blue: no skin has it, nor the map
+LINES, LESION = (96, 232, 255), (255, 255, 255)  # cyan: no skin has it, nor the map
 SIDE = 448  # pixels: lines are drawn on a picture of this size at least
 PANELS = ("original", "heatmap", "overlay", "outline")
 NAMES = ("melanoma", "nevus")
@@ -115,7 +115,7 @@ def row(image: np.ndarray, heatmap: np.ndarray, caption="", **words) -> None:
     """One map as a row: original, heatmap, overlay, outline; `words` as in `Shown`."""
     shown = Shown(image, heatmap, **words)
     caption = ". ".join(filter(None, (shown.words, caption)))
-    display(HTML(figure(grid(_panels(shown)) + _legend([shown]), caption)))
+    display(HTML(figures.figure(grid(_panels(shown)) + _legend([shown]), caption)))
 
 
 def rows(shown: list[Shown], caption="") -> None:
@@ -125,7 +125,7 @@ def rows(shown: list[Shown], caption="") -> None:
         cells += _panels(one)
         place = f"grid-column:1/-1;margin:-2px 0 10px;{SMALL}"
         cells.append(f'<div style="{place}">{escape(one.words)}</div>')
-    display(HTML(figure(grid(cells) + _legend(shown), caption)))
+    display(HTML(figures.figure(grid(cells) + _legend(shown), caption)))
 
 
 def signed_row(
@@ -157,7 +157,7 @@ def signed_row(
     bar += f'<div style="display:flex;justify-content:space-between">{marks}</div>'
     look = f"{SMALL};width:448px;max-width:100%;margin-top:8px"
     body = f'{grid(cells, "repeat(3,1fr)")}<div style="{look}">{bar}</div>'
-    display(HTML(figure(body, ". ".join(filter(None, (shown.words, caption))))))
+    display(HTML(figures.figure(body, ". ".join(filter(None, (shown.words, caption))))))
 
 
 def gif(frames, path: str | Path, labels, duration_ms: int = 700) -> Path:
@@ -187,11 +187,6 @@ def download(path: Path, words: str) -> None:
     kind = f"image/{path.suffix[1:]}"
     link = f'<a download="{path.name}" href="data:{kind};base64,{data}">'
     display(HTML(f"<p>{link}{escape(words)}</a> ({len(data) * 0.75e-6:.1f} MB)</p>"))
-
-
-def figure(body: str, caption: str, attributes: str = 'class="course"') -> str:
-    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure {attributes} style="margin:1em 0">{body}{words}</figure>'
 
 
 def grid(cells, columns="repeat(auto-fit,minmax(max(9rem,22%),1fr))") -> str:
@@ -233,14 +228,14 @@ def _bar(name: str, alt: str, width: int = 128) -> str:
     return f'<img src="{src}" alt="colour bar: {escape(alt)}" {size}>'
 
 
-def _panels(shown: Shown, heads=True) -> list[str]:
+def _panels(shown: Shown) -> list[str]:
     """The cells of one row; an empty map has neither colours nor lines."""
     image, heatmap = shown.image, shown.heatmap * shown.full
     lines = outline(image, heatmap, shown.mask)
     parts = (image, coloured(heatmap), overlay(image, heatmap), lines)
     full = (True, shown.full, True, True)
     told = [f"{name}: {shown.words}" for name in PANELS]
-    return list(map(panel, parts, told, PANELS if heads else [""] * 4, full))
+    return list(map(panel, parts, told, PANELS, full))
 
 
 def _legend(shown: list[Shown]) -> str:

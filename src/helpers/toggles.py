@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from IPython.display import HTML, display
 
+from . import figures
 from . import heatmaps as drawing
 from .regions import LEVELS, checked, checked_picture
 from .settings import CourseError
@@ -66,9 +67,8 @@ def toggle(
         drawing.panel(over, f"{alt}; {words}", words, full[0]),
     ]
     body = f'<div class="still">{drawing.grid(cells)}{drawing.colour_bar()}</div>'
-    html = drawing.figure(
-        body, caption, f'class="course heat-toggle" id="{data["id"]}"'
-    )
+    marks = f'class="course heat-toggle" id="{data["id"]}"'
+    html = figures.figure(body, caption, marks=marks)
     script = SCRIPT.replace("DATA", json.dumps(data).replace("<", r"\u003c"), 1)
     display(HTML(f"{html}<script>{script}</script>"))
 

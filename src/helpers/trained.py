@@ -56,6 +56,18 @@ class Trained:
         """The position of each picture's true class (N)."""
         return positions(self.cases.label, self.classes)
 
+    @property
+    def probs(self) -> np.ndarray:
+        """Calibrated probabilities of all cases (N×C)."""
+        return probabilities(self.page, self.logits)
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """The cases with what the model says of each (`predicted`) and how sure (`p`)."""
+        probs = self.probs
+        said = np.array(self.classes)[probs.argmax(1)]
+        return self.cases.assign(predicted=said, p=probs.max(1))
+
 
 def ensure(recipe: Recipe, cases: pd.DataFrame, cfg: Settings) -> Trained:
     """The model of a recipe on these cases (with `split`); trained now if need be."""

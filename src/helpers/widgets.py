@@ -8,14 +8,12 @@ import tempfile
 from html import escape
 from pathlib import Path
 
-import cv2
 import ipywidgets
 import numpy as np
 
-from . import cam, heatmaps, images, models, sentences, trained, viewing
+from . import cam, figures, heatmaps, images, models, sentences, trained, viewing
 from .settings import CourseError
 
-VIEWS = heatmaps.PANELS
 WIDTH = 420  # pixels across
 MAX_BYTES = 20_000_000  # of a picture from outside
 
@@ -36,7 +34,7 @@ def viewer(run: trained.Trained, places) -> ipywidgets.VBox:
             options=["early", "middle", "deep"], value="deep", description="layer"
         ),
         "view": ipywidgets.ToggleButtons(
-            options=list(VIEWS), value="overlay", description="view"
+            options=list(heatmaps.PANELS), value="overlay", description="view"
         ),
         "opacity": ipywidgets.FloatSlider(
             heatmaps.OPACITY, min=0, max=1, step=0.05, description="opacity"
@@ -92,7 +90,7 @@ def picture(
     best = int(probs.argmax())
     aim = best if target == "predicted" else run.classes.index(target)
     found = cam.explain(run.model, models.tensor(pixels), method, layer, aim)
-    image = cv2.resize(image, _narrow(image), interpolation=cv2.INTER_AREA)
+    image = figures.narrow(image, WIDTH)
     heatmap = viewing.fit(found.heatmap[0], image)
     draw = {
         "original": lambda: image,
@@ -131,11 +129,6 @@ def received(value) -> tuple[str, np.ndarray]:
             return name, images.read(path)
         except CourseError as error:
             raise CourseError(str(error).replace(str(path), name)) from None
-
-
-def _narrow(image: np.ndarray) -> tuple[int, int]:
-    """Width and height of a picture as the viewer shows it."""
-    return WIDTH, max(1, round(WIDTH * image.shape[0] / image.shape[1]))
 
 
 def told(error: CourseError) -> str:
