@@ -137,6 +137,18 @@ def test_a_sheet_gives_each_picture_its_words(page):
         figures.sheet([PICTURE, PICTURE], ["only one"])
 
 
+def test_a_flow_shows_its_steps_in_order(page):
+    steps = [("one", PICTURE, NASTY), ("two", [PICTURE] * 2, ["a", "b"]), ("3", NASTY)]
+    figures.flow(steps, caption="the way")
+    html = page()
+    assert [img["alt"] for img in html.find_all("img")] == [NASTY, "a", "b"]
+    assert html.script is None and html.figcaption.get_text() == "The way"
+    text = html.get_text()
+    assert text.index("one") < text.index("two") < text.index(NASTY)
+    arrows = html.find_all(string="→")
+    assert [a.parent["aria-hidden"] for a in arrows] == ["true"] * 2
+
+
 def test_a_picture_survives_as_data():
     head, _, data = figures.picture(np.full((8, 9, 3), 90, np.uint8)).partition(",")
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:

@@ -314,3 +314,10 @@ def test_words_that_only_a_prompt_has():
 )
 def test_what_cannot_be_scored_is_refused_in_one_line(call, told):
     refused(lambda: call([ANSWER, ANSWER]), told)
+
+
+def test_the_form_that_a_model_is_sent_can_be_read_back():
+    filled, first = slots.IN_JSON, {slot: o[0] for slot, o in SLOTS.items()}
+    for options in SLOTS.values():
+        filled = filled.replace(f'"{"|".join(options)}"', f'"{options[0]}"')
+    assert slots.of_json(filled) == first

@@ -145,6 +145,35 @@ def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> Non
     display(HTML(figure(body, _sentence(caption))))
 
 
+def flow(steps: list[tuple], caption: str = "") -> None:
+    """What becomes of what: (label, picture, alt) or (label, text), with arrows between.
+
+    Several pictures of one step are a list, with a list of alts.
+    """
+    parts = []
+    for label, content, *alt in steps:
+        if isinstance(content, str):
+            body = (
+                '<div style="border:1px solid #8b9099;border-radius:4px;padding:.5em;'
+                f'max-width:17em;font-size:.85em;line-height:1.35">{escape(content)}</div>'
+            )
+        else:
+            several = isinstance(content, list)
+            pairs = zip(content, alt[0], strict=True) if several else [(content, *alt)]
+            body = "".join(
+                f'<img src="{picture(image)}" alt="{escape(words, quote=True)}" class='
+                f'"dark-light" style="width:{96 if several else 150}px;display:block;'
+                'border-radius:4px;margin-bottom:4px">'
+                for image, words in pairs
+            )
+        head = f'<div style="font-size:.82em;font-weight:600">{escape(label)}</div>'
+        parts.append(f"<div>{head}{body}</div>")
+    arrow = '<div aria-hidden="true" style="font-size:1.4em">→</div>'
+    row = "display:flex;flex-wrap:wrap;align-items:center;gap:6px 10px"
+    body = f'<div style="{row}">{arrow.join(parts)}</div>'
+    display(HTML(figure(body, _sentence(caption))))
+
+
 def table(
     frame: pd.DataFrame, caption: str = "", formats=None, index=True, name: str = ""
 ) -> None:

@@ -67,6 +67,10 @@ VALUES = {"true": "present", "yes": "present", "1": "one", "single": "one", "2":
 VALUES |= dict.fromkeys(("false", "no", "none"), "absent")
 VALUES |= dict.fromkeys(("3", "4", "5", "6", "three", "multiple"), "three or more")
 
+IN_JSON = "Fill in for the lesion in the picture, with one of the options each: " + (
+    json.dumps({slot: "|".join(options) for slot, options in SLOTS.items()})
+)
+
 
 def of_text(caption: str) -> dict[str, str]:
     """What a caption says. Of form, border and colours only what it names.
