@@ -132,12 +132,13 @@ def remaining(cases: pd.DataFrame, participant: int, path: Path) -> pd.DataFrame
 
 def keep(answer: Answer, path: str | Path) -> None:
     """Adds an answer to the file, which is replaced whole: a crash loses nothing."""
-    path, row = Path(path), asdict(answer)
-    line = _lines([row.values()])
-    _checked(_text(_lines([COLUMNS]) + line), "the answer")
+    path, head, line = Path(path), _line(COLUMNS), _line(asdict(answer).values())
+    new = _checked(_table(io.StringIO(head + line)), "the answer")
     with writing(path), FileLock(path.with_suffix(".lock")):
-        old = path.read_text("utf-8") if path.exists() else _lines([COLUMNS])
-        _unique(_checked(_text(old + "\n" * (not old.endswith("\n")) + line), path))
+        old = head
+        if path.exists():
+            _unique(pd.concat([_load(path), new]))
+            old = path.read_text("utf-8").rstrip("\n") + "\n"
         with atomic(path) as part:
             part.write_text(old + line, "utf-8")
 
@@ -148,6 +149,8 @@ def read(*paths: str | Path) -> pd.DataFrame:
     An answer with something missing stays, and is left out of what needs it.
     """
     records = _unique(pd.concat([_load(path) for path in paths], ignore_index=True))
+    if records.empty:
+        raise CourseError(f"{paths[0]}: holds no answer; answer a case first")
     lost = records[MAY_MISS].isna()
     said = ", ".join(f"{name} {n}" for name, n in lost.sum().items() if n)
     print(
@@ -160,21 +163,20 @@ def read(*paths: str | Path) -> pd.DataFrame:
     return records
 
 
-def _lines(rows) -> str:
+def _line(values) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue()
 
 
-def _text(text) -> pd.DataFrame:
+def _table(source) -> pd.DataFrame:
     """A CSV as text; only what is empty is missing (a class may be called NA)."""
-    source = io.StringIO(text) if isinstance(text, str) else text
     return pd.read_csv(source, dtype=str, keep_default_na=False, na_values=[""])
 
 
 def _load(path: str | Path) -> pd.DataFrame:
     try:
-        table = _text(Path(path))
+        table = _table(path)
     except FileNotFoundError:
         raise CourseError(f"{path}: no such file; answer a case first") from None
     except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
@@ -195,8 +197,6 @@ def has(table: pd.DataFrame, columns, where) -> None:
 def _checked(table: pd.DataFrame, where) -> pd.DataFrame:
     """Text as records; refuses the first value that cannot be, with its line."""
     has(table, COLUMNS, where)
-    if table.empty:
-        raise CourseError(f"{where}: holds no answer; answer a case in the form first")
 
     def refuse(column: str, bad, rule: str) -> None:
         if bad.any():

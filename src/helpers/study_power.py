@@ -41,6 +41,18 @@ class Readers:
     varies: float = 0.4
     noise: float = 1.0  # of one answer: points; half of it for log seconds
 
+    def __post_init__(self):
+        for name in ("skill", "follow_right", "follow_wrong"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise CourseError(
+                    f"{name} is a share from 0 to 1, not {getattr(self, name):g}"
+                )
+        if not (self.more_seconds > -1 and self.seconds > 0):
+            raise CourseError(
+                f"{self.seconds:g} seconds and {self.more_seconds:+g} of them more: a "
+                "time is above 0; −0.35 is 35 % faster"
+            )
+
 
 def simulate(participants: int, cases: pd.DataFrame, readers: Readers, rng):
     """Records of simulated readers 1 … participants on a plan, labelled as simulated."""
