@@ -20,8 +20,8 @@ WIDTH = 420  # pixels across
 LOW, HIGH = study.SCALE
 NOTE = (
     "<b>A study of trust. Not for diagnosis.</b> Give no name and no personal data: you "
-    "are the number that you were given. The AI is sometimes wrong. Every answer is "
-    "kept at once; you may stop, and go on later where you were."
+    "are the number that you were given. The AI may be wrong. Every answer is kept at "
+    "once; you may stop, and go on later where you were. By keyboard: Tab and Space."
 )
 AGAIN = "give an answer to each question first"
 
