@@ -153,12 +153,17 @@ def test_a_crash_while_writing_loses_nothing(cases, tmp_path, monkeypatch):
     assert path.read_bytes().startswith(before) and len(study.read(path)) == 2
 
 
-def test_a_file_without_its_last_line_end_goes_on(cases, tmp_path):
+def test_a_file_that_was_opened_elsewhere_goes_on(cases, tmp_path):
     path, (one, two, *_) = tmp_path / "answers.csv", rows(cases)
-    study.keep(answer(one), path)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().rstrip())  # as editors do
+    study.keep(answer(one, seconds=None), path)
+    table = pd.read_csv(path)[study.COLUMNS[::-1]].assign(note="came late")
+    text = table.to_csv(index=False).rstrip()
+    path.write_text("\ufeff" + text, "utf-8")  # a byte order mark, no last line end
     study.keep(answer(two), path)
-    assert list(study.read(path).image_id) == [one.image_id, two.image_id]
+    records = study.read(path)
+    assert list(records.image_id) == [one.image_id, two.image_id]
+    assert records.seconds.isna().tolist() == [True, False]
+    assert "came late" in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize(

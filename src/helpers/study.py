@@ -5,7 +5,6 @@ again. The AI is also wrong, at a stated share: otherwise nobody can tell trust 
 over-reliance. Every reader sees each case once, half of them with its explanation.
 """
 
-import csv
 import io
 import math
 from dataclasses import asdict, dataclass, fields
@@ -132,15 +131,15 @@ def remaining(cases: pd.DataFrame, participant: int, path: Path) -> pd.DataFrame
 
 def keep(answer: Answer, path: str | Path) -> None:
     """Adds an answer to the file, which is replaced whole: a crash loses nothing."""
-    path, head, line = Path(path), _line(COLUMNS), _line(asdict(answer).values())
-    new = _checked(_table(io.StringIO(head + line)), "the answer")
+    path, row = Path(path), pd.DataFrame([asdict(answer)])
+    new, old = _table(io.StringIO(row.to_csv(index=False))), None
+    checked = _checked(new, "the answer")
     with writing(path), FileLock(path.with_suffix(".lock")):
-        old = head
         if path.exists():
-            _unique(pd.concat([_load(path), new]))
-            old = path.read_text("utf-8").rstrip("\n") + "\n"
+            _unique(pd.concat([_load(path), checked]))
+            old = _table(path)
         with atomic(path) as part:
-            part.write_text(old + line, "utf-8")
+            pd.concat([old, new]).to_csv(part, index=False, lineterminator="\n")
 
 
 def read(*paths: str | Path) -> pd.DataFrame:
@@ -161,12 +160,6 @@ def read(*paths: str | Path) -> pd.DataFrame:
         * bool(said)
     )
     return records
-
-
-def _line(values) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
 
 
 def _table(source) -> pd.DataFrame:
