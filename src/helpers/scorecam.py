@@ -43,7 +43,7 @@ def weights(
     alive = (high > low).nonzero()  # M×2: picture, channel
     found = torch.full(A.shape[:2], -torch.inf if channel_softmax else 0.0).to(A)
     with torch.inference_mode():
-        model = _folded(model, x)
+        model = folded(model, x)
         starts = range(0, len(alive), chunk)
         for start in tqdm(starts, desc="Score-CAM", disable=not watched()):
             n, k = alive[start : start + chunk].T
@@ -59,7 +59,7 @@ def weights(
     return found
 
 
-def _folded(model, x):
+def folded(model, x):
     """The model with its batch norms folded into the convolutions: twice as fast.
 
     A copy; where a network cannot be rewritten so, or answers otherwise, it itself.
