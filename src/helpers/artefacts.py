@@ -9,6 +9,7 @@ import numpy as np
 
 from .dermoscopy import Canvas
 from .fields import discs, noise, ramp, strokes
+from .settings import CourseError
 
 
 def view(rng, canvas: Canvas, size: int) -> tuple[np.ndarray, ...]:
@@ -146,6 +147,21 @@ ARTEFACTS = {
     "bubbles": bubbles,
     "dark corners": corners,
 }
+
+
+def stamped(pixels: np.ndarray, name: str, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Pictures (N×H×W×3 uint8) with an artefact laid over each, and where (N×H×W bool).
+
+    Any pictures: so it can be asked what a model does when nothing but this is added.
+    """
+    if name not in ARTEFACTS:
+        raise CourseError(f"unknown artefact {name!r}: choose {', '.join(ARTEFACTS)}")
+    images, masks = [], []
+    for number, picture in enumerate(pixels):
+        image = picture.astype(np.float32) / 255
+        masks.append(ARTEFACTS[name](np.random.default_rng([seed, number]), image))
+        images.append((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return np.stack(images), np.stack(masks)
 
 
 def photograph(rng, canvas: Canvas, size: int, wanted: list[str]) -> tuple:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from . import calibration, metrics, splits
+from . import calibration, localisation, metrics, splits
 
 
 class ClaimError(AssertionError):
@@ -261,3 +261,39 @@ def ex_5_3(answer) -> None:
         "Only one class has an F1 above zero: 2p / (1 + p), p its share; then the mean."
     )
     _check("Exercise 5.3", answer, trials, hint)
+
+
+def ex_6_1(answer) -> None:
+    """(heatmap, mask) → IoU of as many of the hottest places as the mask has."""
+    rng = np.random.default_rng(0)
+    small = np.array([[0.9, 0.1], [0.5, 0.2]]), np.array([[True, False], [False, True]])
+    trials = [(small, 1 / 3), ((small[0], small[0] > 0.4), 1.0)]
+    for k in (3, 9, 20):
+        heatmap, mask = rng.random((5, 6)), rng.permutation(30).reshape(5, 6) < k
+        score = localisation.as_large(heatmap[None], mask[None])[0]
+        trials.append(((heatmap, mask), score))
+    hint = "As threshold take the n-th largest value, n the places in the mask."
+    _check("Exercise 6.1", answer, trials, hint)
+
+
+def ex_6_2(answer) -> None:
+    """probabilities after each step → the area under their curve, the whole way 1."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([1.0, 0.5, 0.0]),), 0.5), ((np.array([1.0, 0.0]),), 0.5)]
+    for steps in (3, 5, 8):
+        curve = rng.random(steps)
+        trials.append(((curve,), np.trapezoid(curve, dx=1 / (steps - 1))))
+    hint = "The mean of each two neighbours, then the mean of these means."
+    _check("Exercise 6.2", answer, trials, hint)
+
+
+def ex_6_3(answer) -> None:
+    """(ai, truth, final) → share of the AI's wrong answers that the reader followed."""
+    rng = np.random.default_rng(0)
+    trials = []
+    for _ in range(4):
+        ai, truth, final = rng.choice(["mel", "nv", "bkl"], (3, 30))
+        followed = [f == a for a, t, f in zip(ai, truth, final, strict=True) if a != t]
+        trials.append(((ai, truth, final), np.mean(followed)))
+    hint = "Keep the cases in which the AI is wrong; then final == ai."
+    _check("Exercise 6.3", answer, trials, hint)

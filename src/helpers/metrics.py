@@ -126,6 +126,11 @@ def mean_interval(values, group, seed: int = 0, draws: int = 1000) -> tuple[floa
     return tuple(found[:, 0].tolist())
 
 
+def told(values, group, form: str = "{:.2f} [{:.2f}, {:.2f}]") -> str:
+    """`mean_interval` as text, for a line or a cell of a table."""
+    return form.format(*mean_interval(values, group)).replace("-", "−")
+
+
 def means(values: dict, group) -> pd.DataFrame:
     """`mean_interval` of several measures of the same pictures: score, low, high, n."""
     found = {name: mean_interval(v, group) for name, v in values.items()}

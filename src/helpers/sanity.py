@@ -22,7 +22,7 @@ def cascade(model: models.Classifier, seed: int = 0) -> Iterator[tuple[str, nn.M
     found = copy.deepcopy(model)
     parts = {"head": found.head}
     parts |= {
-        name: found.trunk.get_submodule(name) for name in reversed(models.stages(model))
+        name: found.get_submodule(name) for name in reversed(models.stages(model))
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ from .files import atomic, below_out
 from .settings import CourseError, watched
 
 SIDE = 64  # pixels that it sees: enough for an outline
-WIDTHS = (12, 24, 48, 96)
+WIDTHS = (8, 16, 32, 64)
 
 
 class UNet(nn.Module):
@@ -54,7 +54,7 @@ def _block(ins: int, outs: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def heatmaps(pixels, masks, train, epochs: int = 5, seed: int = 0) -> np.ndarray:
+def heatmaps(pixels, masks, train, epochs: int = 4, seed: int = 0) -> np.ndarray:
     """For every picture, how likely each place is lesion (N×H×W in [0, 1]).
 
     Learnt from the masks (N×H×W bool) of the pictures in `train` (N bool) alone.
