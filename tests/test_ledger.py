@@ -253,7 +253,7 @@ def test_a_reference_run_is_kept_and_shown_apart(ran):
     page = ledger_page.page(executed(number=9), runs)
     claim = page.split("(claim-3)=")[1].split("(claim-4)=")[0]
     mine, other = re.findall(r"\{container\} run (\w+) ([\w-]+)", claim)
-    assert mine == ("this", "not-run") and other == ("reference", "does-not-hold")
+    assert mine == ("now", "not-run") and other == ("kept", "does-not-hold")
     assert "reference run ph2\\-quick" in claim
     assert "## Reference run ph2-quick" in page and "04_cost.csv" in page
     assert '<option value="on-ph2">PH2</option>' in page

@@ -9,7 +9,7 @@ from html import escape
 
 import nbformat
 
-from . import ledger, navigation
+from . import ledger
 from .html_tables import with_numbers
 from .settings import TITLES
 
@@ -20,6 +20,7 @@ MARKS = {
     ledger.UNCHECKED: "–",
     ledger.UNTESTABLE: "?",
 }
+SAME = (ledger.PUBLISHED, ledger.TEXT)
 NOT_RUN = "not run"
 MARK_NOT_RUN = "○"
 
@@ -95,19 +96,21 @@ def _claim(number: int, entry, where, notebooks, references) -> str:
     sources = claim.sources.split()
     marks = " ".join(f"source-{source}" for source in sources)
     who = f"Source{'s' * (len(sources) > 1)} {', '.join(sources)}"
-    runs = [_run("this run", entry, "this")]
+    runs = [_run("this run", entry, "now")]
     for name, run in references.items():
         if number in run["claims"]:
             about = f"reference run {name}"
-            runs.append(_run(about, run["claims"][number], "reference"))
+            runs.append(_run(about, run["claims"][number], "kept"))
+    mark = MARKS[entry["verdict"]] if entry else MARK_NOT_RUN
     decided = f"Decided by: {_text(claim.decided)}"
     for name, heading, _ in where or []:
-        address = f"notebooks/{name}.ipynb" + (f"#{_anchor(heading)}" if heading else "")
-        title = _text(navigation.title(notebooks[name]))
-        decided += f" [{title} {_text(heading)}]({address})"
+        address = f"notebooks/{name}.ipynb" + (
+            f"#{_anchor(heading)}" if heading else ""
+        )
+        decided += f" [Notebook {name[:2]}, {heading}]({address})"
     return "\n\n".join(
         [
-            f"(claim-{number})=\n## {number} · {_text(claim.title)}",
+            f"(claim-{number})=\n## {mark} {number} · {_text(claim.title)}",
             f":::::{{container}} claim {marks}",
             f"**{who}:** {_text(claim.says)}",
             _text(claim.judged),
@@ -128,9 +131,12 @@ def _run(name: str, entry: dict | None, kind: str) -> str:
         found = "; ".join(filter(None, [ledger.findings(entry), entry["why"]]))
         body = f"{MARKS[verdict]} **{verdict}** {_text(found[:1].upper() + found[1:])}."
         classes = f"{kind} {_slug(verdict)} {_slug('on ' + ledger.data(entry))}"
-        size = ledger.size(entry)
-        told = [name, f"on {ledger.data(entry)}", size, _facts(entry)]
-        small = " · ".join(filter(None, told))
+        about = [f"on {entry['on']}"] if entry["on"] else []
+        if entry["on"] in SAME:
+            about[0] += ", the same in every run"
+        else:
+            about.append(_facts(entry))
+        small = " · ".join(filter(None, [name, *about, ledger.size(entry)]))
     return f"::::{{container}} run {classes}\n{body}\n\n*{_text(small)}*\n::::"
 
 
@@ -140,8 +146,8 @@ def _facts(run: dict) -> str:
     if run["cases"] != run["listed"]:
         cases += f" of {run['listed']:,}"
     return (
-        f"a run with {TITLES[run['dataset']]} ({cases} pictures), {run['profile']} "
-        f"profile, seed {run['seed']}"
+        f"{TITLES[run['dataset']]} ({cases} pictures), {run['profile']} profile, "
+        f"seed {run['seed']}"
     )
 
 
@@ -187,14 +193,14 @@ def _reference(name: str, run: dict) -> str:
             f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}" '
             f'style="overflow-x:auto">{with_numbers(html)}</div></details>'
         )
-    body = re.sub(r"\n\s*\n", "\n", "\n".join(tables))
+    folded = "```{raw} html\n" + "\n".join(tables) + "\n```"
     return "\n\n".join(
         [
             f"## Reference run {name}",
             f"{_text(facts[:1].upper() + facts[1:])}; {run['date']}; {_text(versions)}. It "
             "settled the claims that carry its name above, and left these tables (what "
             "each is about, its notebook says):",
-            f"```{{raw}} html\n{body}\n```",
+            folded if tables else "(none)",
         ]
     )
 
@@ -216,12 +222,12 @@ def _anchor(heading: str) -> str:
 
 
 INTRO = """\
-The five source documents behind this course make claims. Here is each of them in our
-words, what the notebooks found of it, and the cell that decided. A verdict is about the
-data named beside it and about nothing else: what was found on painted pictures says
-nothing about patients. *Published numbers* and a *source's own text* are the same in every
-run. **Reference runs** are earlier ones whose numbers are kept with the course; they stand
-apart, in frames of their own. Not for diagnosis."""
+The five source documents behind this course make claims. Here they are in our words, with
+what the notebooks found of them and where. A verdict is about the data named beside it and
+about nothing else: what was found on painted pictures says nothing about patients. Square
+brackets hold an interval of 95%, drawn by lesion where lesions are known. **Reference
+runs** are earlier ones whose numbers are kept with the course; they stand apart, in dashed
+frames. Not for diagnosis."""
 
 SCRIPT = """
 (() => {
