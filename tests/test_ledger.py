@@ -230,8 +230,8 @@ def test_the_page_has_every_claim_and_says_what_was_not_run(ran):
     page = ledger_page.page(ran, {}).replace("\\:", ":").replace("\\,", ",")
     numbers = re.findall(r"^\(claim-(\d+)\)=$", page, re.MULTILINE)
     assert [int(n) for n in numbers] == list(ledger.claims().index)
-    assert page.count("○ **not run** No notebook") == 27
-    assert "✘ **does not hold** A\\_gap \\<b\\>: 1 \\[0, 2\\]" in page
+    assert page.count("○ **not run.** No notebook") == 27
+    assert "✘ **does not hold.** A\\_gap \\<b\\>: 1 \\[0, 2\\]" in page
     assert "(notebooks/04_second.ipynb#2-what-is-left-of-it)" in page
     assert "| ✘ does not hold | 1 | [3](#claim-3) |" in page
     assert "PH2 \\(3 of 5 pictures\\)" in page
@@ -256,6 +256,8 @@ def test_a_reference_run_is_kept_and_shown_apart(ran):
     assert mine == ("now", "not-run") and other == ("kept", "does-not-hold")
     assert "reference run ph2\\-quick" in claim
     assert "## Reference run ph2-quick" in page and "04_cost.csv" in page
+    cells = '<td class="number">0.123</td>', '<td class="number">3</td>'
+    assert re.search(r"\s*".join(cells), page)
     assert '<option value="on-ph2">PH2</option>' in page
 
 

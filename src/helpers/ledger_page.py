@@ -8,6 +8,7 @@ import re
 from html import escape
 
 import nbformat
+import pandas as pd
 
 from . import ledger
 from .html_tables import with_numbers
@@ -60,7 +61,7 @@ def page(notebooks: dict[str, nbformat.NotebookNode], references: dict) -> str:
     """The page: an overview, the filter, every claim, the reference runs."""
     where, now = places(notebooks), settled(notebooks)
     claims = [
-        _claim(number, now.get(number), where.get(number), notebooks, references)
+        _claim(number, now.get(number), where.get(number, []), references)
         for number in ledger.claims().index
     ]
     parts = [
@@ -90,7 +91,7 @@ def _overview(now: dict[int, dict]) -> str:
     return "\n".join(rows)
 
 
-def _claim(number: int, entry, where, notebooks, references) -> str:
+def _claim(number: int, entry: dict | None, where: list[tuple], references) -> str:
     """One claim: what is said, our judgement, this run, the reference runs, the cell."""
     claim = ledger.claims().loc[number]
     sources = claim.sources.split()
@@ -103,11 +104,10 @@ def _claim(number: int, entry, where, notebooks, references) -> str:
             runs.append(_run(about, run["claims"][number], "kept"))
     mark = MARKS[entry["verdict"]] if entry else MARK_NOT_RUN
     decided = f"Decided by: {_text(claim.decided)}"
-    for name, heading, _ in where or []:
-        address = f"notebooks/{name}.ipynb" + (
-            f"#{_anchor(heading)}" if heading else ""
-        )
-        decided += f" [Notebook {name[:2]}, {heading}]({address})"
+    for name, heading, _ in where:
+        address = f"notebooks/{name}.ipynb#{_anchor(heading)}"
+        section = re.sub(r"^(\d+)\. ", r"section \1: ", heading)
+        decided += f" [Notebook {name[:2]}, {section}]({address})"
     return "\n\n".join(
         [
             f"(claim-{number})=\n## {mark} {number} · {_text(claim.title)}",
@@ -124,12 +124,14 @@ def _claim(number: int, entry, where, notebooks, references) -> str:
 def _run(name: str, entry: dict | None, kind: str) -> str:
     """The verdict of a run on a claim, and what it rests on."""
     if entry is None:
-        body = f"{MARK_NOT_RUN} **{NOT_RUN}** No notebook of this run has settled it."
+        body = f"{MARK_NOT_RUN} **{NOT_RUN}.** No notebook of this run has settled it."
         classes, small = f"{kind} {_slug(NOT_RUN)}", name
     else:
         verdict = entry["verdict"]
         found = "; ".join(filter(None, [ledger.findings(entry), entry["why"]]))
-        body = f"{MARKS[verdict]} **{verdict}** {_text(found[:1].upper() + found[1:])}."
+        body = (
+            f"{MARKS[verdict]} **{verdict}.** {_text(found[:1].upper() + found[1:])}."
+        )
         classes = f"{kind} {_slug(verdict)} {_slug('on ' + ledger.data(entry))}"
         about = [f"on {entry['on']}"] if entry["on"] else []
         if entry["on"] in SAME:
@@ -147,7 +149,7 @@ def _facts(run: dict) -> str:
         cases += f" of {run['listed']:,}"
     return (
         f"{TITLES[run['dataset']]} ({cases} pictures), {run['profile']} profile, "
-        f"seed {run['seed']}"
+        f"seed {run['seed']}, {run['date']}"
     )
 
 
@@ -185,9 +187,7 @@ def _reference(name: str, run: dict) -> str:
     facts = _facts(run)
     tables = []
     for title, table in run["tables"].items():
-        html = table.to_html(
-            border=0, index=False, na_rep="–", float_format="{:.3f}".format
-        )
+        html = table.map(_cell).to_html(border=0, index=False)
         tables.append(
             f"<details><summary>{escape(title)}.csv</summary>"
             f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}" '
@@ -197,12 +197,22 @@ def _reference(name: str, run: dict) -> str:
     return "\n\n".join(
         [
             f"## Reference run {name}",
-            f"{_text(facts[:1].upper() + facts[1:])}; {run['date']}; {_text(versions)}. It "
+            f"{_text(facts[:1].upper() + facts[1:])}; {_text(versions)}. It "
             "settled the claims that carry its name above, and left these tables (what "
             "each is about, its notebook says):",
             folded if tables else "(none)",
         ]
     )
+
+
+def _cell(value) -> str:
+    """A value of a kept table: a dash for what is missing, counts without decimals."""
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, float):
+        whole = value.is_integer() and value > 1
+        return f"{value:,.0f}" if whole else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _text(text: str) -> str:

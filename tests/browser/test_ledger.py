@@ -42,6 +42,10 @@ def shown(page):
     return page.locator(".claim:visible").count()
 
 
+def choice(page, name):
+    return page.get_by_role("combobox", name=name, exact=True)
+
+
 def told(page):
     return page.get_by_role("status").inner_text()
 
@@ -57,7 +61,7 @@ def test_all_claims_are_there_with_or_without_a_script(open_page):
 def test_every_choice_shows_just_the_claims_it_names(open_page):
     page = open_page()
     for name in ("source", "verdict", "data"):
-        select = page.get_by_label(name, exact=True)
+        select = choice(page, name)
         for value in select.locator("option").evaluate_all(
             "all => all.map(o => o.value)"
         ):
@@ -74,9 +78,9 @@ def test_choices_are_joined_and_held_by_one_run(open_page):
     """A claim is shown if one of its runs has both the verdict and the data."""
     page = open_page()
     for verdict in ("does-not-hold", "holds"):
-        page.get_by_label("verdict", exact=True).select_option(verdict)
-        page.get_by_label("data", exact=True).select_option("on-published-numbers")
-        page.get_by_label("source", exact=True).select_option("source-001")
+        choice(page, "verdict").select_option(verdict)
+        choice(page, "data").select_option("on-published-numbers")
+        choice(page, "source").select_option("source-001")
         marked = f".claim.source-001:has(.run.{verdict}.on-published-numbers)"
         assert shown(page) == page.locator(marked).count()
 
@@ -85,15 +89,15 @@ def test_the_filter_is_used_by_keyboard_and_says_what_it_did(open_page):
     page = open_page()
     form = page.get_by_role("form", name="Filter the claims")
     assert form.get_by_role("status").get_attribute("aria-live") == "polite"
-    page.get_by_label("source", exact=True).focus()
+    choice(page, "source").focus()
     page.keyboard.press("ArrowDown")
     assert 0 < shown(page) < ALL and not told(page).startswith(f"{ALL} ")
     page.keyboard.press("Tab")
-    assert page.get_by_label("verdict", exact=True).evaluate(
+    assert choice(page, "verdict").evaluate(
         "select => select === document.activeElement"
     )
     page.keyboard.press("Home")
-    page.get_by_label("source", exact=True).focus()
+    choice(page, "source").focus()
     page.keyboard.press("Home")
     assert shown(page) == ALL
 
