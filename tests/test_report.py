@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import files, navigation, report, runner
+from helpers import files, navigation, reference, report, runner
 from helpers.settings import CourseError, root
 
 
@@ -37,6 +37,7 @@ def course(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path / "out"))
     monkeypatch.setattr(navigation, "root", lambda: tmp_path)
     monkeypatch.setattr(report, "root", lambda: tmp_path)
+    monkeypatch.setattr(reference, "root", lambda: tmp_path)
     shutil.copy(root() / "pyproject.toml", tmp_path)
     shutil.copytree(root() / "report", tmp_path / "report")
     notebooks = tmp_path / "notebooks"
@@ -176,6 +177,30 @@ get_ipython().register_magic_function(print, magic_name="pip")"""
     printed = copy.cells[-1].outputs[0].text
     assert f"install -q torch=={version('torch')} torchvision==" in printed
     assert printed.endswith('"xai-derm @ git+https://example.org/course"\n')
+
+
+SETTLES = """\
+from helpers import ledger, settings
+cfg = settings.load()
+ledger._cases = lambda *_: (3, 5)  # no pictures are drawn for this test
+ledger.settle(cfg, 13, holds=seed < 0, measured=f"{seed} < 0", n=1)"""
+
+
+@pytest.mark.filterwarnings("ignore:.*Check CHANGES for Sphinx API")
+def test_the_claims_ledger_is_a_page_and_a_run_can_be_kept(course, capsys):
+    """Sphinx checks the links: from the ledger to the section, and between claims."""
+    with pytest.raises(SystemExit, match="no notebook has been run"):
+        report.main(["keep", "mine"])
+    why = new_markdown_cell("## 2. Why *not*, by `half`?")
+    write(course / "notebooks/02_two.ipynb", why, cell(SETTLES, "claim"))
+    runner.run()
+    report.main(["keep", "mine"])
+    kept = course / "report/reference/mine.json"
+    assert capsys.readouterr().out.endswith(f"{kept}\n") and kept.exists()
+    page = (report.site().parent / "ledger.html").read_text("utf-8")
+    assert "0 &lt; 0." in page and "does not hold" in page and "not run" in page
+    assert 'href="notebooks/02_two.html#why-not-by-half"' in page
+    assert "reference run mine" in page and "3 of 5 pictures" in page
 
 
 @pytest.mark.filterwarnings("ignore:.*Check CHANGES for Sphinx API")

@@ -1,6 +1,6 @@
 """The report: runs the notebooks and builds a site from them that needs no network.
 
-    python -m helpers.report [all | run | site | navigation]
+    python -m helpers.report [all | run | site | keep | navigation]
 
 Pages and looks are in the folder report/; results go to <out>/notebooks and <out>/site.
 """
@@ -14,18 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
-from bs4 import BeautifulSoup
 from filelock import FileLock, Timeout
 
-from helpers import navigation, runner
+from helpers import ledger_page, navigation, reference, runner
 from helpers.files import below_out
+from helpers.html_tables import with_numbers
 from helpers.settings import CourseError, out_folder, root
 
 # Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
 TAGS = {"solution": "hide-input"}
 LEFT_OUT = ("bootstrap", "navigation")
 LIVE = "<p><em>In a running notebook a live viewer stands here.</em></p>"
-NUMBER = re.compile(r"[-+−±–\d.,\s%/()\[\]]*|NaN|<NA>")  # intervals too
 
 
 def site() -> Path:
@@ -72,6 +71,8 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
     (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
     (pages / "model_cards.md").write_text(model_cards(), "utf-8")
+    claims = ledger_page.page(notebooks, reference.runs())
+    (pages / "ledger.md").write_text(claims, "utf-8")
 
 
 def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -100,22 +101,6 @@ def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode
             if "dataframe" in output.get("data", {}).get("text/html", ""):
                 output.data["text/html"] = with_numbers(output.data["text/html"])
     return page
-
-
-def with_numbers(html: str) -> str:
-    """The tables in this HTML with class `number` on the columns that hold numbers."""
-    soup = BeautifulSoup(html, "html.parser")
-    for table in soup.select("table.dataframe"):
-        rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
-        body = [row.find_all("td") for row in table.select("tbody tr")]
-        # Counted from the right, where headings of rows do not matter.
-        for column in range(-1, -min(map(len, body), default=0) - 1, -1):
-            texts = [row[column].get_text(strip=True) for row in body]
-            if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
-                for row in rows:
-                    if len(row) >= -column:
-                        row[column]["class"] = "number"
-    return str(soup)
 
 
 def front_page(text: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
@@ -171,6 +156,22 @@ def model_cards() -> str:
     return "\n\n".join(["# Model cards", intro, *texts, *nothing, ""])
 
 
+def keep(name: str) -> Path:
+    """Keep the numbers of this run as a reference run; returns its file.
+
+    Not every notebook takes every data set: those that have run to their end count.
+    """
+    folder = out_folder() / "notebooks"
+    copies = [folder / source.name for source in navigation.sources()]
+    books = {c.stem: nbformat.read(c, as_version=4) for c in copies if c.exists()}
+    books = {stem: book for stem, book in books.items() if "run" in book.metadata}
+    if not books:
+        raise CourseError(
+            f"no notebook has been run into {folder}: run python -m helpers.report run"
+        )
+    return reference.keep(name, books, ledger_page.settled(books))
+
+
 def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     """What the notebooks' runs have as this fact: one value, unless they differ."""
     values = {dict(notebook.metadata.run)[fact] for notebook in notebooks.values()}
@@ -198,9 +199,12 @@ def main(arguments: list[str] | None = None) -> None:
         ("all", "run all notebooks, then build the site (the default)"),
         ("run", "run notebooks, all of them when none is named"),
         ("site", "build the site from the notebooks that were run"),
+        ("keep", "keep the numbers of this run, as a reference run of that name"),
         ("navigation", "write the generated cells of every notebook anew"),
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
+        if name == "keep":
+            command.add_argument("name", metavar="NAME")
         if name == "run":
             command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK")
             command.add_argument(
@@ -226,6 +230,8 @@ def main(arguments: list[str] | None = None) -> None:
                     runner.run()
                 if options.command in (None, "all", "site"):
                     print(site())
+                if options.command == "keep":
+                    print(keep(options.name))
     except CourseError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

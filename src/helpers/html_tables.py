@@ -1,0 +1,23 @@
+"""Tables of the report's pages: columns of numbers are marked, to stand to the right."""
+
+import re
+
+from bs4 import BeautifulSoup
+
+NUMBER = re.compile(r"[-+−±–\d.,\s%/()\[\]]*|NaN|<NA>")  # intervals too
+
+
+def with_numbers(html: str) -> str:
+    """The tables in this HTML with class `number` on the columns that hold numbers."""
+    soup = BeautifulSoup(html, "html.parser")
+    for table in soup.select("table.dataframe"):
+        rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
+        body = [row.find_all("td") for row in table.select("tbody tr")]
+        # Counted from the right, where headings of rows do not matter.
+        for column in range(-1, -min(map(len, body), default=0) - 1, -1):
+            texts = [row[column].get_text(strip=True) for row in body]
+            if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
+                for row in rows:
+                    if len(row) >= -column:
+                        row[column]["class"] = "number"
+    return str(soup)
