@@ -64,16 +64,13 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Windows are Gaussian, 11 places wide: maps must be as large as that.
     """
     _alike(first, second)
-    for maps in (first, second):
+    for maps in map(_checked, (first, second)):
         if min(maps.shape[1:]) < 11 or maps.min() < 0 or maps.max() > 1:
             raise CourseError(
                 f"maps are {maps.shape} from {maps.min():.3g} to {maps.max():.3g}: give "
                 "heatmaps in [0, 1], at least 11 places high and wide"
             )
-    pair = [
-        torch.from_numpy(np.array(_checked(m), np.float32))[:, None]
-        for m in (first, second)
-    ]
+    pair = [torch.from_numpy(np.array(m, np.float32))[:, None] for m in (first, second)]
     return np.atleast_1d(ssim(*pair, data_range=1.0, reduction="none").numpy())
 
 
