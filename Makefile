@@ -46,4 +46,8 @@ $(STAMP):
 	@rm -f .venv/installed-*
 	@$(PY) -m pip install --quiet --disable-pip-version-check \
 	  -c constraints.txt -e '.[lab,report,test]'
+# Quantus, a peer in tests and bench, asks for opencv-python, whose files would overwrite
+# those of opencv-python-headless: it comes without its dependencies, which are here.
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -c constraints.txt quantus
 	@touch $@

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
-from scipy.stats import rankdata
 
 from . import models, scorecam
 from .settings import CourseError
@@ -21,13 +20,7 @@ FILLS = ("mean", "blur", "black")
 
 def probabilities(model, x: torch.Tensor, classes, chunk: int = 16) -> np.ndarray:
     """The probability of each picture's class (x: N×3×H×W in [0, 1])."""
-    classes = torch.as_tensor(np.asarray(classes))
-    with torch.inference_mode(), models.quiet(model):
-        parts = [
-            model(some).softmax(1).gather(1, c[:, None].to(some.device))[:, 0].cpu()
-            for some, c in zip(x.split(chunk), classes.split(chunk), strict=True)
-        ]
-    return torch.cat(parts).numpy()
+    return _answers(model, x, classes, chunk, lambda logits: logits.softmax(1))
 
 
 def fill(pixels: np.ndarray, how: str = "mean") -> np.ndarray:
@@ -47,13 +40,12 @@ def fill(pixels: np.ndarray, how: str = "mean") -> np.ndarray:
 
 def order(heatmaps: np.ndarray, seed: int = 0) -> np.ndarray:
     """The turn of each place, hottest first (N×H×W, from 0); equal ones by lot."""
-    n, height, width = heatmaps.shape
-    lot = np.random.default_rng(seed).permutation(height * width)
-    cold = -heatmaps.reshape(n, -1)[:, lot]
-    turn = rankdata(cold, "ordinal", axis=1) - 1
-    found = np.empty_like(turn)
-    found[:, lot] = turn
-    return found.reshape(n, height, width).astype(np.int32)
+    flat = np.reshape(heatmaps, (len(heatmaps), -1))
+    lot = np.random.default_rng(seed).permutation(flat.shape[1])
+    places = lot[np.argsort(-flat[:, lot], axis=1, kind="stable")]
+    turn = np.empty(flat.shape, np.int32)
+    np.put_along_axis(turn, places, np.arange(flat.shape[1], dtype=np.int32)[None], 1)
+    return turn.reshape(np.shape(heatmaps))
 
 
 def curves(
@@ -66,7 +58,7 @@ def curves(
     folds batch norms into convolutions; the answers are the same.
     """
     check(pixels, heatmaps)
-    turn = torch.from_numpy(order(heatmaps))[:, None]
+    turn = torch.from_numpy(order(heatmaps))[..., None].permute(0, 3, 1, 2)
     x, base = models.tensor(pixels), models.tensor(fill(pixels, how))
     cuts = np.linspace(0, turn[0].numel(), steps + 1).round().astype(int)
     with torch.inference_mode(), models.quiet(model):
@@ -90,9 +82,11 @@ def drop(model, pixels, heatmaps, classes) -> tuple[np.ndarray, np.ndarray]:
     """Average drop and increase, a picture each (two N): the picture times its heatmap.
 
     The share of the probability that is lost, never below 0; and whether it rose. A map
-    that is one everywhere loses nothing: a metric that the best cheat wins.
+    that is one everywhere loses nothing: the first of the two is won without looking.
     """
     check(pixels, heatmaps)
+    if np.min(heatmaps) < 0 or np.max(heatmaps) > 1:
+        raise CourseError("heatmaps must lie in [0, 1], for the picture is times them")
     x = models.tensor(pixels)
     shown = torch.from_numpy(np.ascontiguousarray(heatmaps, np.float32))[:, None]
     before = probabilities(model, x, classes)
@@ -104,13 +98,16 @@ def drop(model, pixels, heatmaps, classes) -> tuple[np.ndarray, np.ndarray]:
 def road(
     model, pixels, heatmaps, classes, shares=(0.2, 0.4, 0.6), seed=0
 ) -> np.ndarray:
-    """Remove and debias (N): what is lost of the probability when the coldest places go,
-    less what is lost when the hottest do. Above 0: the hot places matter more.
+    """Remove and debias (N): the probability that stays when the coldest places go, less
+    what stays when the hottest do. Above 0: the hot places matter more.
 
-    Places are filled in from their neighbours, with a little noise, so that the hole's
-    outline says less. Rong et al. 2022; the filling is grad-cam's.
+    `shares` of the picture go, and the mean is taken. Places are filled in from their
+    neighbours, with a little noise, so that the hole's outline says less. Rong et al.
+    2022; the filling is grad-cam's, whose ROADCombined is half of this.
     """
     check(pixels, heatmaps)
+    if not all(0 < share < 1 for share in shares):
+        raise CourseError(f"shares must lie between 0 and 1, not {tuple(shares)}")
     x, turn = models.tensor(pixels), order(heatmaps, seed)
     imputer, places = NoisyLinearImputer(), turn[0].size
     kept = {"hot": [], "cold": []}
@@ -132,29 +129,27 @@ def infidelity(
     """How far a map is from foretelling what noise does to the logit (N). Yeh et al. 2019.
 
     `raw` are signed maps N×H×W; each is given the scale that serves it best, for a
-    heatmap has none of its own. 0 foretells all; the worst that is left is what a map of
-    zeros has, which is 1.
+    heatmap has none of its own. 0 foretells all, 1 nothing, as a map of zeros does; by
+    that one free number, chance comes to about 1 − 1/`draws`. Missing where noise changes
+    nothing.
     """
     check(pixels, raw)
-    x = models.tensor(pixels)
+    x, raw = models.tensor(pixels), torch.tensor(np.asarray(raw, np.float32))
     draw = torch.Generator().manual_seed(seed)
-    classes = torch.as_tensor(np.asarray(classes))[:, None]
     told, happened = [], []
-    with torch.inference_mode(), models.quiet(model):
-        before = torch.cat([model(some) for some in x.split(16)]).gather(1, classes)
-        for _ in range(draws):
-            change = noise * torch.randn(x.shape, generator=draw)
-            after = torch.cat([model(some) for some in (x - change).split(16)])
-            happened.append((before - after.gather(1, classes))[:, 0])
-            told.append((change.mean(1) * torch.from_numpy(raw)).sum((1, 2)))
-    told, happened = (torch.stack(t).double().numpy() for t in (told, happened))
+    before = _answers(model, x, classes)
+    for _ in range(draws):
+        change = noise * torch.randn(x.shape, generator=draw)
+        happened.append(before - _answers(model, x - change, classes))
+        told.append((change.mean(1) * raw).sum((1, 2)).numpy())
+    told, happened = np.array(told, float), np.array(happened, float)
     power = (told**2).sum(0)
     scale = np.divide(
         (told * happened).sum(0), power, np.zeros_like(power), where=power > 0
     )
     left = ((scale * told - happened) ** 2).sum(0)
     whole = (happened**2).sum(0)
-    return np.divide(left, whole, out=np.ones_like(left), where=whole > 0)
+    return np.divide(left, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def sensitivity(
@@ -167,19 +162,39 @@ def sensitivity(
     """The most that a map changes under noise that nobody sees (N), by its own length.
 
     `explain` makes heatmaps N×H×W of pixels; `radius` is in grey values of 255. An empty
-    map that stays empty has 0; one that appears out of nothing has 1.
+    map that stays empty has 0; one that appears out of nothing has 1. Yeh et al. 2019.
     """
     rng = np.random.default_rng(seed)
     first, worst = explain(pixels), np.zeros(len(pixels))
+    check(pixels, first)
     length = np.linalg.norm(first.reshape(len(first), -1), axis=1)
     for _ in range(draws):
         noise = rng.integers(-radius, radius + 1, pixels.shape)
         moved = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-        gap = (explain(moved) - first).reshape(len(first), -1)
-        gap = np.linalg.norm(gap, axis=1)
+        second = explain(moved)
+        check(pixels, second)
+        gap = np.linalg.norm((second - first).reshape(len(first), -1), axis=1)
         gap = np.divide(gap, length, out=(gap > 0).astype(float), where=length > 0)
         worst = np.maximum(worst, gap)
     return worst
+
+
+def _answers(model, x, classes, chunk=16, scale=lambda logits: logits) -> np.ndarray:
+    """What the model says of each picture's class (N), in chunks, where it lives."""
+    classes = np.asarray(classes)
+    if classes.shape != (len(x),) or classes.dtype.kind not in "iu":
+        raise CourseError(
+            f"classes are {classes.shape} of {classes.dtype}: give the number of one class "
+            f"for each of {len(x)} pictures"
+        )
+    device, said = next(model.parameters()).device, []
+    with torch.inference_mode(), models.quiet(model):
+        for some, c in zip(
+            x.split(chunk), torch.from_numpy(classes).split(chunk), strict=True
+        ):
+            found = scale(model(some.to(device))).cpu()
+            said.append(found.gather(1, c.long()[:, None])[:, 0])
+    return torch.cat(said).numpy()
 
 
 def check(pixels, heatmaps) -> None:

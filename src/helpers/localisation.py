@@ -1,13 +1,15 @@
 """Does a heatmap point at what is known to be there? (taught in 03, more in 06)
 
-Heatmaps are N×H×W and not negative, masks N×H×W bool. What never looks at the model is
-measured beside it: a map that beats none of these has shown nothing.
+Heatmaps are N×H×W and not negative, masks N×H×W bool. Where a mask is empty there is
+nothing to find, and every measure is missing (NaN): `metrics.means` leaves that picture
+out and counts those that stay. What never looks at the model is measured beside it: a map
+that beats none of these has shown nothing.
 """
 
 import cv2
 import numpy as np
 import pandas as pd
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import distance_transform_edt
 from scipy.stats import rankdata
 
 from . import metrics
@@ -19,7 +21,8 @@ def energy(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     _check(heatmaps, masks)
     total = heatmaps.sum((1, 2), dtype=float)
     inside = (heatmaps * masks).sum((1, 2), dtype=float)
-    return np.divide(inside, total, out=np.zeros(len(total)), where=total > 0)
+    share = np.divide(inside, total, out=np.zeros(len(total)), where=total > 0)
+    return _there(share, masks)
 
 
 def ranking(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -38,47 +41,45 @@ def ranking(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def precision(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Average precision of the places, hottest first (AUPRC, N); missing without a mask.
+    """Average precision of the places, hottest first (AUPRC, N).
 
-    Chance is the mask's share of the picture, which `masks.mean((1, 2))` tells. Places
-    equally hot come in together, as scikit-learn has it.
+    Chance is the mask's share of the picture: `masks.mean((1, 2))`. Places equally hot
+    come in together, so a map that is the same everywhere has just that.
     """
     _check(heatmaps, masks)
     flat, inside = heatmaps.reshape(len(masks), -1), masks.reshape(len(masks), -1)
-    turn = np.argsort(-flat, axis=1, kind="stable")
+    turn = np.argsort(-flat, axis=1)
     hot = np.take_along_axis(flat, turn, 1)
-    found = np.take_along_axis(inside, turn, 1).astype(float)
-    share = np.cumsum(found, 1) / np.arange(1, found.shape[1] + 1)
+    found = np.take_along_axis(inside, turn, 1).cumsum(1)
     last = np.ones(hot.shape, bool)  # of places equally hot, the last says for all
     last[:, :-1] = hot[:, 1:] != hot[:, :-1]
-    place = np.where(last, np.arange(hot.shape[1]), hot.shape[1])
-    place = np.minimum.accumulate(place[:, ::-1], 1)[:, ::-1]
-    share = np.take_along_axis(share, place, 1)
-    n = found.sum(1)
-    return np.divide(
-        (share * found).sum(1), n, out=np.full(len(n), np.nan), where=n > 0
-    )
+    known = np.maximum.accumulate(np.where(last, found, 0), 1)
+    gained = np.diff(known, axis=1, prepend=0)  # places of the mask that came in here
+    n = found[:, -1]
+    total = (gained * found / np.arange(1, found.shape[1] + 1)).sum(1)
+    return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
 
 
 def pointing(heatmaps: np.ndarray, masks: np.ndarray, tolerance=15 / 224) -> np.ndarray:
     """Does the hottest place lie in the mask (N)? Of several, the share that does.
 
-    `tolerance`: how far beside it may lie, as a share of the height. A map that is the
-    same everywhere points everywhere.
+    `tolerance`: how far beside it may lie, as a share of the height (15 of 224 pixels in
+    Zhang et al. 2018). A map that is the same everywhere points everywhere.
     """
     _check(heatmaps, masks)
-    reach = round(tolerance * masks.shape[1])
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    near = maximum_filter(masks, footprint=(y**2 + x**2 <= reach**2)[None])
+    height, width = masks.shape[1:]
+    apart = height + width  # farther than any two places of one picture
+    away = distance_transform_edt(~masks, sampling=(apart, 1, 1))
+    near = away <= max(tolerance, 0) * height
     hottest = heatmaps == heatmaps.max((1, 2), keepdims=True)
-    return (hottest & near).sum((1, 2)) / hottest.sum((1, 2))
+    return _there((hottest & near).sum((1, 2)) / hottest.sum((1, 2)), masks)
 
 
 def overlap(heatmaps: np.ndarray, masks: np.ndarray, thresholds) -> np.ndarray:
     """IoU of what is at least as hot as each threshold with the mask (N×T).
 
-    A threshold is a number for all, or an array with one for each picture. Nothing there
-    and nothing to find is missing.
+    A threshold is a number for all, or an array with one for each picture. What has no
+    heat at all is never taken, whatever the threshold.
     """
     _check(heatmaps, masks)
     columns = []
@@ -90,23 +91,35 @@ def overlap(heatmaps: np.ndarray, masks: np.ndarray, thresholds) -> np.ndarray:
 
 
 def dice(iou):
-    """The Dice score that goes with an IoU: always the larger, never another order."""
+    """The Dice score of each IoU: never smaller, and in the same order.
+
+    Of each picture's, not of a mean of them: means may come in another order.
+    """
     return 2 * iou / (1 + iou)
 
 
 def as_large(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """IoU when each map keeps just as many places as its mask has (N).
 
-    Of places equally hot at the border, those first in the picture.
+    Where places at the border are equally hot, each is kept in part: a map that is the
+    same everywhere has what keeping places by lot would have.
     """
     _check(heatmaps, masks)
-    flat, n = heatmaps.reshape(len(masks), -1), masks.sum((1, 2))
-    kept = rankdata(-flat, "ordinal", axis=1) <= n[:, None]
-    return _iou(kept.reshape(masks.shape), masks)
+    flat, inside = heatmaps.reshape(len(masks), -1), masks.reshape(len(masks), -1)
+    n = inside.sum(1, keepdims=True)
+    level = np.take_along_axis(np.sort(flat, 1), np.minimum(-n, -1), 1)
+    above, border = flat > level, flat == level
+    part = (n - above.sum(1, keepdims=True)) / border.sum(1, keepdims=True)
+    both = ((above + part * border) * inside).sum(1)
+    return _there(both / np.maximum(2 * n[:, 0] - both, 1), masks)
 
 
 def otsu(heatmaps: np.ndarray, bins: int = 256) -> np.ndarray:
-    """Otsu's threshold of each map (N): it parts cold and hot best (its own range)."""
+    """Otsu's threshold of each map (N): what is at least as hot differs most from the rest.
+
+    The lower end of a bin between the map's coldest and hottest. A map that is the same
+    everywhere has no hot part: its threshold lies above it.
+    """
     flat = heatmaps.reshape(len(heatmaps), -1)
     low, high = flat.min(1, keepdims=True), flat.max(1, keepdims=True)
     width = np.where(high > low, high - low, 1)
@@ -125,6 +138,10 @@ def otsu(heatmaps: np.ndarray, bins: int = 256) -> np.ndarray:
 
 def tuned(heatmaps: np.ndarray, masks: np.ndarray, grid=None) -> float:
     """The threshold of the best mean IoU: choose it on the calibration split."""
+    if not masks.any():
+        raise CourseError(
+            "no mask has a place in it: a threshold needs one to be tuned"
+        )
     grid = np.linspace(0.05, 0.95, 19) if grid is None else np.asarray(grid)
     return float(grid[np.nanmean(overlap(heatmaps, masks, grid), 0).argmax()])
 
@@ -132,20 +149,23 @@ def tuned(heatmaps: np.ndarray, masks: np.ndarray, grid=None) -> float:
 def reachable(masks: np.ndarray, cells: int) -> np.ndarray:
     """The best IoU that whole cells of a grid (cells×cells) can have with a mask (N).
 
-    The best choice is the fullest cells, as many as serve: all prefixes are tried.
+    The best choice is the fullest cells, as many as serve: all are tried. A map enlarged
+    smoothly can round its corners, and so come out a little above.
     """
+    if not 1 <= cells <= min(masks.shape[1:]):
+        raise CourseError(
+            f"{cells} cells a side: give 1 to {min(masks.shape[1:])}, a pixel in each"
+        )
     cuts = [
         np.linspace(0, side, cells + 1).round().astype(int) for side in masks.shape[1:]
     ]
     sums = np.add.reduceat(masks.astype(int), cuts[0][:-1], 1)
     sums = np.add.reduceat(sums, cuts[1][:-1], 2).reshape(len(masks), -1)
     sizes = np.outer(*(np.diff(cut) for cut in cuts)).ravel()
-    turn = np.argsort(-sums / sizes, axis=1, kind="stable")
+    turn = np.argsort(-sums / sizes, axis=1)
     hit = np.take_along_axis(sums, turn, 1).cumsum(1)
     taken = sizes[turn].cumsum(1)
-    whole = sums.sum(1, keepdims=True)
-    best = (hit / (taken + whole - hit)).max(1)
-    return np.where(whole[:, 0] > 0, best, np.nan)
+    return _there((hit / (taken + hit[:, -1:] - hit)).max(1), masks)
 
 
 def unlike_skin(pixels: np.ndarray, rim: float = 0.08) -> np.ndarray:
@@ -183,9 +203,13 @@ def blind(pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _iou(hot: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    either = (hot | masks).sum((1, 2))
-    both = (hot & masks).sum((1, 2))
-    return np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
+    both, either = (hot & masks).sum((1, 2)), (hot | masks).sum((1, 2))
+    return _there(both / np.maximum(either, 1), masks)
+
+
+def _there(score: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """The score (N) where there is something to find, elsewhere missing."""
+    return np.where(masks.any((1, 2)), score, np.nan)
 
 
 def _check(heatmaps, masks) -> None:
@@ -193,9 +217,11 @@ def _check(heatmaps, masks) -> None:
         raise CourseError(
             f"heatmaps are {heatmaps.shape} and masks {masks.shape}: give N×H×W of both"
         )
-    low = heatmaps.min() if heatmaps.size else 0
-    if not np.isfinite(low + heatmaps.sum()) or low < 0:
+    if masks.dtype != bool:
+        raise CourseError(f"masks are {masks.dtype}, not bool: give masks > 0")
+    bad = ~(np.isfinite(heatmaps) & (heatmaps >= 0)).all((1, 2))
+    if bad.any():
         raise CourseError(
-            "heatmaps must be finite and not negative: take Explanation.heatmap, or "
-            "what is positive of a map"
+            f"heatmaps must be finite and not negative, and {bad.sum()} are not, first "
+            f"number {bad.argmax()}: take Explanation.heatmap, or what is positive of a map"
         )

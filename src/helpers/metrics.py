@@ -1,7 +1,8 @@
 """Scores with intervals that respect lesions. Taught in notebooks 01 and 02.
 
 The bootstrap draws lesions, not pictures, for pictures of one lesion are not
-independent. A draw is a weight per lesion, so that many draws are one product.
+independent. A draw is a weight per lesion, so that many draws are one product. One lesion
+alone says nothing of others: its interval is missing (NaN).
 """
 
 import numpy as np
@@ -132,10 +133,21 @@ def told(values, group, form: str = "{:.2f} [{:.2f}, {:.2f}]") -> str:
 
 
 def means(values: dict, group) -> pd.DataFrame:
-    """`mean_interval` of several measures of the same pictures: score, low, high, n."""
-    found = {name: mean_interval(v, group) for name, v in values.items()}
-    frame = pd.DataFrame(found, ["score", "low", "high"]).T
-    return frame.assign(n=len(group), lesions=len(set(group)))
+    """`mean_interval` of several measures of the same pictures: score, low, high, n.
+
+    Where a measure is missing (NaN) its picture is left out: n and lesions count the rest.
+    """
+    group, rows = np.asarray(group, object), {}
+    for name, measured in values.items():
+        check_rows(**{str(name): measured, "group": group})
+        measured = np.asarray(measured, float)
+        there = ~np.isnan(measured)
+        found = [np.nan] * 3
+        if there.any():
+            found = mean_interval(measured[there], group[there])
+        rows[name] = (*found, there.sum(), _numbered(group[there])[1])
+    frame = pd.DataFrame(rows, ["score", "low", "high", "n", "lesions"]).T
+    return frame.astype({"n": int, "lesions": int})
 
 
 def interval(
@@ -270,10 +282,12 @@ def _square(sums: np.ndarray) -> np.ndarray:
 
 def _interval(statistic, lesions: int, seed: int, draws: int, centred=False):
     """Score, low, high (3×m) of a statistic: weights (draws×lesions) → draws×m."""
+    score = statistic(np.ones((1, lesions)))[0]
+    if lesions < 2:
+        return np.vstack([score, np.full((2, len(score)), np.nan)])
     rng = np.random.default_rng(seed)
     chunks = [min(CHUNK, draws - done) for done in range(0, draws, CHUNK)]
     drawn = np.concatenate([statistic(_draws(lesions, few, rng)) for few in chunks])
-    score = statistic(np.ones((1, lesions)))[0]
     if centred:
         drawn += score - drawn.mean(0)
     return np.vstack([score, pd.DataFrame(drawn).quantile([0.025, 0.975])])

@@ -1,8 +1,11 @@
 """Score-CAM: a channel weighs what the class says to the picture masked by it (in 04)."""
 
+import copy
+
 import torch
-from torch.fx.experimental.optimization import fuse
+from torch import nn
 from torch.nn.functional import interpolate
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from . import hooks
@@ -60,16 +63,33 @@ def weights(
 
 
 def folded(model, x):
-    """The model with its batch norms folded into the convolutions: twice as fast.
+    """The model with its batch norms folded into the convolutions: faster by a third.
 
-    A copy; where a network cannot be rewritten so, or answers otherwise, it itself.
+    A copy, which answers alike; where it does not, the model itself. What follows what
+    is seen by looking on while it answers `x`.
     """
-    try:
-        fast = fuse(model)
-        same = torch.allclose(fast(x), model(x), rtol=1e-3, atol=1e-4)
-    except Exception:  # tracing fails in as many ways as networks are written
-        return model
-    return fast if same else model
+    fast, made, pairs = copy.deepcopy(model), {}, []
+
+    def look(module, args, out):
+        if isinstance(module, nn.Conv2d):
+            made[id(out)] = module, out  # held, so that no other gets its number
+        elif id(args[0]) in made:
+            pairs.append((made[id(args[0])][0], module))
+
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    handles = [
+        m.register_forward_hook(look) for m in fast.modules() if isinstance(m, kinds)
+    ]
+    said = fast(x)
+    for handle in handles:
+        handle.remove()
+    for conv, norm in pairs:
+        one = fuse_conv_bn_eval(conv, norm)
+        conv.weight, conv.bias = one.weight, one.bias
+        # timm's norms hold the activation that follows
+        norm.forward = getattr(norm, "act", nn.Identity()).forward
+    fast = fast.to(memory_format=torch.channels_last)
+    return fast if torch.allclose(fast(x), said, rtol=1e-3, atol=1e-4) else model
 
 
 def _masks(A, size, corners: bool):
