@@ -183,6 +183,16 @@ def table(maps: dict, masks: np.ndarray, group, measure=ranking) -> pd.DataFrame
     return metrics.means({name: measure(m, masks) for name, m in maps.items()}, group)
 
 
+def dumb(pixels: np.ndarray, usual: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """More such maps: without darkness, but at random, by colour, and where lesions
+    `usual`-ly lie: the mean of training masks (H×W)."""
+    found, shape = blind(pixels), pixels.shape[:3]
+    found.pop("darkness")
+    found["random"] = np.random.default_rng(seed).random(shape, np.float32)
+    found["colour unlike skin"] = unlike_skin(pixels)
+    return found | {"mean training lesion": np.broadcast_to(usual, shape)}
+
+
 def blind(pixels: np.ndarray) -> dict[str, np.ndarray]:
     """Heatmaps of pictures (N×H×W×3 uint8) that ask no model: each N×H×W."""
     n, height, width = pixels.shape[:3]

@@ -128,8 +128,9 @@ def mean_interval(values, group, seed: int = 0, draws: int = 1000) -> tuple[floa
 
 
 def told(values, group, form: str = "{:.2f} [{:.2f}, {:.2f}]") -> str:
-    """`mean_interval` as text, for a line or a cell of a table."""
-    return form.format(*mean_interval(values, group)).replace("-", "−")
+    """The mean of `means` with its interval as text, for a line or a cell of a table."""
+    mean = means({"": values}, group).loc["", ["score", "low", "high"]]
+    return form.format(*mean).replace("-", "−")
 
 
 def means(values: dict, group) -> pd.DataFrame:
@@ -148,6 +149,23 @@ def means(values: dict, group) -> pd.DataFrame:
         rows[name] = (*found, there.sum(), _numbered(group[there])[1])
     frame = pd.DataFrame(rows, ["score", "low", "high", "n", "lesions"]).T
     return frame.astype({"n": int, "lesions": int})
+
+
+def strata(values, group, parts: dict, least: int = 10) -> pd.DataFrame:
+    """`means` of one measure in parts of the pictures, each a mask (n bool) by its name.
+
+    A part of fewer than `least` pictures is left out: its interval would tell nothing.
+    """
+    values, group = np.asarray(values, float), np.asarray(group, object)
+    parts = {name: np.asarray(part, bool) for name, part in parts.items()}
+    rows = [
+        means({name: values[part]}, group[part])
+        for name, part in parts.items()
+        if part.sum() >= least
+    ]
+    if not rows:
+        raise CourseError(f"no part has {least} pictures: ask for fewer, or for more")
+    return pd.concat(rows)
 
 
 def interval(
