@@ -66,7 +66,7 @@ def folded(model, x):
     """The model with its batch norms folded into the convolutions: faster by a third.
 
     A copy, which answers alike; where it does not, the model itself. What follows what
-    is seen by looking on while it answers `x`.
+    is seen by looking on while it answers the first picture of `x`.
     """
     fast, made, pairs = copy.deepcopy(model), {}, []
 
@@ -80,7 +80,7 @@ def folded(model, x):
     handles = [
         m.register_forward_hook(look) for m in fast.modules() if isinstance(m, kinds)
     ]
-    said = fast(x)
+    said = fast.forward(x[:1])
     for handle in handles:
         handle.remove()
     for conv, norm in pairs:
@@ -89,7 +89,8 @@ def folded(model, x):
         # timm's norms hold the activation that follows
         norm.forward = getattr(norm, "act", nn.Identity()).forward
     fast = fast.to(memory_format=torch.channels_last)
-    return fast if torch.allclose(fast(x), said, rtol=1e-3, atol=1e-4) else model
+    same = torch.allclose(fast.forward(x[:1]), said, rtol=1e-3, atol=1e-4)
+    return fast if same else model
 
 
 def _masks(A, size, corners: bool):
