@@ -27,7 +27,7 @@ from .settings import CourseError, Settings, watched
 CHEST = ("chestxray14", "chexpert")
 CHANCE = {"L": 0.7, "PORTABLE": 0.15, "tube": 0.15}  # whatever the findings
 RARE = {"Hernia": 0.5}  # drawn less often than the others
-SMALLEST = 12  # pixels: less of a finding than this is no finding
+STICKER = (0.04, 0.09)  # where the planted word begins
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,28 @@ def write_on(film: np.ndarray, word: str, place: tuple[float, float]) -> np.ndar
     white = (245,) * 3
     cv2.putText(film, word, at, cv2.FONT_HERSHEY_SIMPLEX, scale, white, thick, 16)
     return film
+
+
+def stickered(pixels: np.ndarray, word: str = "PORTABLE") -> np.ndarray:
+    """Copies of films (N×H×W×3 uint8) with a word in the upper left corner."""
+    return np.array([write_on(film, word, STICKER) for film in pixels])
+
+
+def sticker_mask(size: int, word: str = "PORTABLE") -> np.ndarray:
+    """Where the sticker lies (H×W bool): the box around its letters."""
+    empty = np.zeros((1, size, size, 3), np.uint8)
+    x, y, w, h = box_of(stickered(empty, word)[0].any(2))
+    mask = np.zeros((size, size), bool)
+    mask[y : y + h, x : x + w] = True
+    return mask
+
+
+def bones(film: np.ndarray) -> np.ndarray:
+    """A film (H×W×3 uint8) with its edges drawn out: ribs and borders stand clear."""
+    grey = cv2.createCLAHE(3.0, (8, 8)).apply(film[..., 0])
+    smooth = cv2.GaussianBlur(grey, (0, 0), film.shape[0] / 40)
+    sharp = cv2.addWeighted(grey, 2.2, smooth, -1.5, 40)
+    return np.repeat(sharp[..., None], 3, axis=2)
 
 
 def box_of(mask: np.ndarray) -> tuple[int, ...]:

@@ -1,0 +1,260 @@
+"""Several findings on one picture: the network, its loss, its training (taught in 07).
+
+The trunk is EfficientNet-Lite0 up to the stage with a map of one place for 16 pixels,
+frozen: it is run once. Above it one convolution learns, and the mean of its map is what
+the last layer sees: so class activation maps are exact, and twice as fine as at the end
+of the trunk. `y` is N×C: 1 shown, 0 not shown, NaN where nobody knows.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from . import calibration, films, images, metrics, models, saved, splits, weights
+from .files import atomic, below_out
+from .settings import CourseError, Settings
+
+BACKBONE, STAGES, WIDTH = "efficientnet_lite0", 5, 128
+SIZE = {"quick": 224, "full": 384}
+FEWEST = 12  # patients with a finding: fewer can be neither learnt nor measured
+EPOCHS, BATCH, RATE, DECAY = 16, 64, 4e-3, 1e-2
+
+
+class Reader(models.Classifier):
+    """A classifier whose classes are findings, each a question of its own."""
+
+    def __init__(self, findings, size: int):
+        super().__init__(BACKBONE, findings, size)
+        whole = self.trunk
+        parts = {"conv_stem": whole.conv_stem, "bn1": whole.bn1}
+        parts |= {"blocks": whole.blocks[:STAGES]}
+        self.trunk = nn.Sequential(OrderedDict(parts)).requires_grad_(False)
+        channels = whole.blocks[STAGES - 1][-1].conv_pwl.out_channels
+        self.neck = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, WIDTH, 3, padding=1, bias=False),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+        )
+        self.head.linear = nn.Linear(WIDTH, len(self.classes))
+
+    def frozen(self, x):
+        """What the trunk gives, N×K×h×w: it never changes."""
+        return self.trunk((x - self.mean) / self.std)
+
+    def map(self, x):
+        return self.neck(self.frozen(x))
+
+    def layer(self, depth: str) -> nn.Module:
+        """The layer to explain: middle is half way up the trunk, deep the last."""
+        if depth not in ("middle", "deep"):
+            raise CourseError(f"unknown depth {depth!r}; choose middle or deep")
+        return self.neck if depth == "deep" else self.trunk.blocks[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    model: Reader  # in eval mode
+    cases: pd.DataFrame  # the films with their split
+    y: np.ndarray  # N×C
+    logits: np.ndarray  # N×C
+    probs: np.ndarray  # N×C, calibrated
+
+    @property
+    def findings(self) -> list[str]:
+        return list(self.model.classes)
+
+    def part(self, name: str) -> np.ndarray:
+        """The positions of the films of a part of the split."""
+        return np.flatnonzero(self.cases.split == name)
+
+
+def known(cases: pd.DataFrame) -> list[str]:
+    """The findings that enough patients have, in order; the others are named."""
+    seen = cases[["patient", "label"]].explode("label").dropna()
+    patients = seen.drop_duplicates().label.value_counts().sort_index()
+    rare = patients[patients < FEWEST]
+    if len(rare):
+        told = ", ".join(f"{name} ({n})" for name, n in rare.items())
+        print(f"left out, for fewer than {FEWEST} patients have them: {told}")
+    if len(rare) == len(patients):
+        raise CourseError(f"no finding has {FEWEST} patients: take more films")
+    return patients.index[patients >= FEWEST].tolist()
+
+
+def targets(cases: pd.DataFrame, findings: list[str]) -> np.ndarray:
+    """What each film shows (N×C): 1, 0, or NaN where the labeller was in doubt."""
+    y = np.array([[f in label for f in findings] for label in cases.label], float)
+    if "uncertain" in cases:
+        y[[[f in doubt for f in findings] for doubt in cases.uncertain]] = np.nan
+    return y
+
+
+def split(cases: pd.DataFrame, findings: list[str], seed: int) -> pd.DataFrame:
+    """The cases with `group` and `split`, by patient; alike in each film's rarest finding."""
+    count = cases.label.explode().value_counts()
+    rarest = [
+        min((f for f in label if f in findings), key=count.get, default="none")
+        for label in cases.label
+    ]
+    label = pd.Series(rarest, cases.index)
+    few = label.map(cases.patient.groupby(label).nunique()) < len(splits.PARTS)
+    cases = cases.assign(label=label.mask(few, "none"))
+    part, group = splits.make(cases, seed), splits.groups(cases)
+    return pd.DataFrame({"split": part, "group": group})
+
+
+def masked_bce(logits, y, weight):
+    """The mean of -log p(truth) over what is known; `weight` (C) is that of a 1."""
+    each = binary_cross_entropy_with_logits(
+        logits, y.nan_to_num(), pos_weight=weight, reduction="none"
+    )
+    seen = ~y.isnan()
+    return (each * seen).sum() / seen.sum()
+
+
+def weigh(y: np.ndarray) -> np.ndarray:
+    """How much a 1 of each finding counts (C): the root of negatives over positives."""
+    ones, zeros = np.nansum(y, axis=0), np.nansum(1 - y, axis=0)
+    return np.sqrt(zeros / np.maximum(ones, 1))
+
+
+def fit(model: Reader, maps: np.ndarray, y: np.ndarray, seed: int, epochs=EPOCHS):
+    """Trains neck and head on what the frozen trunk gave (N×K×h×w); the losses.
+
+    Half of the films are mirrored: with few of them that helps, though no heart lies so.
+    """
+    torch.manual_seed(seed)
+    weight, y = torch.tensor(weigh(y)).float(), torch.tensor(y).float()
+    learnt = [*model.neck.parameters(), *model.head.parameters()]
+    optimiser = torch.optim.AdamW(learnt, RATE, weight_decay=DECAY)
+    steps = max(len(y) // BATCH, 1)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, epochs * steps)
+    losses = []
+    model.train()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(y))[: steps * BATCH].tensor_split(steps):
+            x = torch.from_numpy(maps[rows.numpy()]).float()
+            mirrored = (torch.rand(len(rows)) < 0.5)[:, None, None, None]
+            x = torch.where(mirrored, x.flip(3), x)
+            loss = masked_bce(model.head(model.neck(x)), y[rows], weight)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            rates.step()
+            losses.append(loss.item())
+    model.eval()
+    return losses
+
+
+def build(findings: list[str], size: int) -> Reader:
+    """A reader of films with ImageNet's trunk; neck and head know nothing yet."""
+    model, whole = Reader(findings, size), models.build(BACKBONE, findings, size)
+    state = whole.trunk.state_dict()
+    model.trunk.load_state_dict({name: state[name] for name in model.trunk.state_dict()})
+    model.normalise(whole.mean.flatten().tolist(), whole.std.flatten().tolist())
+    return model.eval()
+
+
+def ensure(cases: pd.DataFrame, cfg: Settings, stuck: np.ndarray | None = None) -> Run:
+    """The model of these films (with `split`), trained now if it is not there yet.
+
+    `stuck` (N bool) are films that get a sticker first, whatever is to be seen on them.
+    """
+    findings, size = known(cases), SIZE[cfg.profile]
+    y, pixels = targets(cases, findings), images.load(cases, size)
+    stuck = np.zeros(len(cases), bool) if stuck is None else np.asarray(stuck)
+    parts = cases.split.to_numpy()
+    key = saved.key(findings, cfg.seed, y, parts.tolist(), stuck, pixels, EPOCHS)
+    name = f"films-{cfg.dataset}-{cfg.profile}-seed{cfg.seed}-{key[:8]}"
+    folder = below_out("models", name)
+    torch.manual_seed(cfg.seed)
+    model = build(findings, size)
+    with FileLock(folder.with_name(f"{name}.lock")):
+        if not folder.is_dir():
+            maps = _maps(model, pixels)
+            if stuck.any():
+                maps = np.array(maps)
+                maps[stuck] = _maps(model, films.stickered(pixels[stuck]))
+            train = np.flatnonzero(parts == "train")
+            fit(model, maps[train], y[train], cfg.seed)
+            logits = _logits(model, maps)
+            with atomic(folder) as part:
+                part.mkdir()
+                weights.write(model.state_dict(), part / saved.WEIGHTS)
+                table = pd.DataFrame(logits, cases.image_id, findings)
+                table.to_csv(part / "logits.csv")
+    state = weights.read(folder / saved.WEIGHTS)
+    weights.check(model.state_dict(), state, str(folder / saved.WEIGHTS))
+    model.load_state_dict(state)
+    logits = pd.read_csv(folder / "logits.csv")[findings].to_numpy(np.float32)
+    return Run(model, cases, y, logits, calibrated(logits, y, parts == "calibration"))
+
+
+def _maps(model: Reader, pixels: np.ndarray) -> np.ndarray:
+    """What the frozen trunk gives for every film, kept on disk in half precision."""
+    key = saved.key(*model.trunk.state_dict().values(), pixels)
+    path = below_out("cache", f"maps_{key}.npy")
+    if not path.is_file():
+        maps = models.each(model, pixels, model.frozen).astype(np.float16)
+        with atomic(path) as part, open(part, "wb") as to:
+            np.save(to, maps)
+    return np.load(path, mmap_mode="r")
+
+
+def _logits(model: Reader, maps: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        chunks = np.array_split(maps, max(len(maps) // BATCH, 1))
+        x = (torch.from_numpy(np.array(chunk)).float() for chunk in chunks)
+        return torch.cat([model.head(model.neck(part)) for part in x]).numpy()
+
+
+def calibrated(logits: np.ndarray, y: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Probabilities (N×C): for each finding a slope and a shift, fitted where `held`."""
+    probs = expit(logits.astype(float))
+    for k, truth in enumerate(y.T):
+        rows = held & ~np.isnan(truth)
+        if len(set(truth[rows])) == 2:
+            platt = LogisticRegression(C=1e6).fit(logits[rows, k : k + 1], truth[rows])
+            probs[:, k] = platt.predict_proba(logits[:, k : k + 1])[:, 1]
+    return probs
+
+
+def scores(run: Run, part: str = "test") -> pd.DataFrame:
+    """AUROC of each finding with its interval by patient, n, and how many show it."""
+    rows, found = run.part(part), []
+    for k, name in enumerate(run.findings):
+        here = rows[~np.isnan(run.y[rows, k])]
+        truth = np.where(run.y[here, k] == 1, name, "not")
+        both = np.stack([-run.logits[here, k], run.logits[here, k]], 1)
+        group = run.cases.group.iloc[here]
+        if len(set(truth)) == 2:
+            table = metrics.ranking(truth, both, ["not", name], group, name)
+            row = table.loc[f"{name} AUC", ["score", "low", "high", "n"]]
+            found.append(row.rename(name))
+    shown = np.nansum(run.y[rows], axis=0)
+    frame = pd.DataFrame(found)
+    frame["with it"] = pd.Series(shown, run.findings)[frame.index]
+    return frame.astype({"n": int, "with it": int})
+
+
+def errors(run: Run, part: str = "test") -> pd.DataFrame:
+    """ECE of each finding as trained, and calibrated, with intervals by patient."""
+    rows, found = run.part(part), {}
+    for k, name in enumerate(run.findings):
+        here = rows[~np.isnan(run.y[rows, k])]
+        truth, group = run.y[here, k].astype(int), run.cases.group.iloc[here]
+        both = {"as trained": expit(run.logits[here, k].astype(float))}
+        both["calibrated"] = run.probs[here, k]
+        for when, p in both.items():
+            table = calibration.measures(np.stack([1 - p, p], 1), truth, group)
+            found[when, name] = table.loc["ECE", ["score", "low", "high", "floor"]]
+    return pd.DataFrame(found).T
