@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from . import chest, datasets, fields, pathologies, radiograph
+from . import chest, datasets, fields, images, pathologies, radiograph
 from .files import atomic, below_out
 from .pathologies import FINDINGS
 from .settings import CourseError, Settings, watched
@@ -138,12 +138,35 @@ def write_on(film: np.ndarray, word: str, place: tuple[float, float]) -> np.ndar
     return film
 
 
-def stickered(pixels: np.ndarray, word: str = "PORTABLE") -> np.ndarray:
+def negatives(pixels: np.ndarray) -> np.ndarray:
+    """Which films (N×H×W×3) are stored as negatives of the others (N bool).
+
+    A PNG cannot say so, as a DICOM file's MONOCHROME1 does: these run against the median.
+    """
+    coarse = np.stack([cv2.resize(f[..., 0], (16, 16), interpolation=3) for f in pixels])
+    flat = coarse.reshape(len(pixels), -1).astype(float)
+    middle = np.median(flat, axis=0)
+    centred = flat - flat.mean(1, keepdims=True)
+    return centred @ (middle - middle.mean()) < 0
+
+
+def read(table: pd.DataFrame, size: int) -> np.ndarray:
+    """The films of a table, N×size×size×3 uint8; negatives are turned, and named."""
+    pixels = images.load(table, size)
+    turned = negatives(pixels)
+    if turned.any():
+        names = table.image_id[turned].tolist()
+        print(f"{len(names):,} films are negatives and were turned: {', '.join(names[:5])}")
+        pixels = np.where(turned[:, None, None, None], 255 - pixels, pixels)
+    return pixels
+
+
+def stickered(pixels: np.ndarray, word: str = "SUPINE") -> np.ndarray:
     """Copies of films (N×H×W×3 uint8) with a word in the upper left corner."""
     return np.array([write_on(film, word, STICKER) for film in pixels])
 
 
-def sticker_mask(size: int, word: str = "PORTABLE") -> np.ndarray:
+def sticker_mask(size: int, word: str = "SUPINE") -> np.ndarray:
     """Where the sticker lies (H×W bool): the box around its letters."""
     empty = np.zeros((1, size, size, 3), np.uint8)
     x, y, w, h = box_of(stickered(empty, word)[0].any(2))
@@ -230,6 +253,14 @@ def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
         return folder
     with FileLock(folder.with_suffix(".lock")):
         return folder if folder.is_dir() else write(recipe, folder)
+
+
+def lungs(table: pd.DataFrame, cfg: Settings, size: int) -> np.ndarray | None:
+    """The lungs of each film (N×size×size bool); None where nobody drew them."""
+    if cfg.dataset != "synthetic":
+        return None
+    known = truth(ensure(cfg.profile, cfg.seed)).set_index("image_id").lungs_path
+    return images.load_masks(table.assign(mask_path=table.image_id.map(known)), size)
 
 
 def truth(folder: Path) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from . import calibration, films, images, metrics, models, saved, splits, weights
+from . import calibration, films, metrics, models, saved, splits, weights
 from .files import atomic, below_out
 from .settings import CourseError, Settings
 
@@ -170,7 +170,7 @@ def ensure(cases: pd.DataFrame, cfg: Settings, stuck: np.ndarray | None = None) 
     `stuck` (N bool) are films that get a sticker first, whatever is to be seen on them.
     """
     findings, size = known(cases), SIZE[cfg.profile]
-    y, pixels = targets(cases, findings), images.load(cases, size)
+    y, pixels = targets(cases, findings), films.read(cases, size)
     stuck = np.zeros(len(cases), bool) if stuck is None else np.asarray(stuck)
     parts = cases.split.to_numpy()
     key = saved.key(findings, cfg.seed, y, parts.tolist(), stuck, pixels, EPOCHS)
