@@ -285,7 +285,9 @@ def ex_7_2(answer) -> None:
         y[0, 0] = 1
         each = -np.log(np.where(y == 1, p, 1 - p))
         trials.append(((p, y), each[~np.isnan(y)].mean()))
-    hint = "Minus log p where y is 1, minus log(1 - p) where 0; the mean of these alone."
+    hint = (
+        "Minus log p where y is 1, minus log(1 - p) where 0; the mean of these alone."
+    )
     _check("Exercise 7.2", answer, trials, hint)
 
 

@@ -143,7 +143,9 @@ def negatives(pixels: np.ndarray) -> np.ndarray:
 
     A PNG cannot say so, as a DICOM file's MONOCHROME1 does: these run against the median.
     """
-    coarse = np.stack([cv2.resize(f[..., 0], (16, 16), interpolation=3) for f in pixels])
+    coarse = np.stack(
+        [cv2.resize(f[..., 0], (16, 16), interpolation=3) for f in pixels]
+    )
     flat = coarse.reshape(len(pixels), -1).astype(float)
     middle = np.median(flat, axis=0)
     centred = flat - flat.mean(1, keepdims=True)
@@ -156,7 +158,9 @@ def read(table: pd.DataFrame, size: int) -> np.ndarray:
     turned = negatives(pixels)
     if turned.any():
         names = table.image_id[turned].tolist()
-        print(f"{len(names):,} films are negatives and were turned: {', '.join(names[:5])}")
+        print(
+            f"{len(names):,} films are negatives and were turned: {', '.join(names[:5])}"
+        )
         pixels = np.where(turned[:, None, None, None], 255 - pixels, pixels)
     return pixels
 
@@ -194,7 +198,9 @@ def write(recipe: Recipe, folder: Path) -> Path:
     with atomic(folder) as making, ThreadPoolExecutor(2) as pool:
         for name in ("images", "truth"):
             (making / name).mkdir(parents=True)
-        work = pool.map(partial(_one, recipe=recipe, to=making), table.to_dict("records"))
+        work = pool.map(
+            partial(_one, recipe=recipe, to=making), table.to_dict("records")
+        )
         done = list(tqdm(work, "drawing films", len(table), disable=not watched()))
         boxes = "".join(
             f"{image},{name},{','.join(map(str, box))},,,\n"
@@ -222,7 +228,9 @@ def _one(row: dict, recipe: Recipe, to: Path) -> tuple[list, dict]:
     for finding, masks in parts.items():
         whole = np.any(masks, axis=0)
         _png(to / "truth" / f"{name}_{finding}.png", whole * np.uint8(255))
-        scaled = (np.multiply(box_of(mask), chest.NIH_SIDE / recipe.size) for mask in masks)
+        scaled = (
+            np.multiply(box_of(mask), chest.NIH_SIDE / recipe.size) for mask in masks
+        )
         boxes += [(image, finding, box.tolist()) for box in scaled]
     return boxes, {
         "image_id": name,

@@ -99,7 +99,7 @@ def targets(cases: pd.DataFrame, findings: list[str]) -> np.ndarray:
 
 
 def split(cases: pd.DataFrame, findings: list[str], seed: int) -> pd.DataFrame:
-    """The cases with `group` and `split`, by patient; alike in each film's rarest finding."""
+    """`group` and `split` of each film: by patient, alike for each rarest finding."""
     count = cases.label.explode().value_counts()
     rarest = [
         min((f for f in label if f in findings), key=count.get, default="none")
@@ -159,7 +159,9 @@ def build(findings: list[str], size: int) -> Reader:
     """A reader of films with ImageNet's trunk; neck and head know nothing yet."""
     model, whole = Reader(findings, size), models.build(BACKBONE, findings, size)
     state = whole.trunk.state_dict()
-    model.trunk.load_state_dict({name: state[name] for name in model.trunk.state_dict()})
+    model.trunk.load_state_dict(
+        {name: state[name] for name in model.trunk.state_dict()}
+    )
     model.normalise(whole.mean.flatten().tolist(), whole.std.flatten().tolist())
     return model.eval()
 

@@ -28,7 +28,9 @@ def cardiomegaly(chest) -> None:
     chest.add("Cardiomegaly", chest.heart, 0)
 
 
-def opacity(chest, name: str, radius, strength: float, ragged: float, low=0.2, high=0.8):
+def opacity(
+    chest, name: str, radius, strength: float, ragged: float, low=0.2, high=0.8
+):
     """A patch of lung that holds something else than air; returns where, and how much."""
     rng, lung = chest.rng, one_lung(chest)
     rows = np.nonzero(lung.any(1))[0] / chest.size
@@ -123,7 +125,7 @@ def atelectasis(chest) -> None:
         long, thick = rng.uniform(0.08, 0.12), rng.uniform(0.010, 0.018)
         deep = chest.ellipse(*spot, long, thick, tilt)
         found = np.maximum(found, ramp(deep, -0.2, 0.4))
-        spot = spot + (rng.normal(0, 0.015), -rng.uniform(0.03, 0.045))
+        spot = np.add(spot, (rng.normal(0, 0.015), -rng.uniform(0.03, 0.045)))
     chest.add("Atelectasis", lung & (found > 0.4), 0.36 * found * inside)
 
 

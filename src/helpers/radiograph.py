@@ -15,15 +15,16 @@ from .fields import noise, ramp, strokes
 
 # Half of a chest's outline, lung border from the apex along the wall to the dome: (x, y),
 # x counted from the spine outwards.
-LUNG = np.array(
-    [(0.10, 0.16), (0.17, 0.11), (0.25, 0.14), (0.31, 0.26), (0.345, 0.42)]
-    + [(0.36, 0.58), (0.365, 0.72), (0.355, 0.82), (0.29, 0.755), (0.20, 0.71)]
-    + [(0.11, 0.735), (0.075, 0.66), (0.09, 0.50), (0.075, 0.36), (0.07, 0.24)]
-)
-TRUNK = np.array(  # the outline of half a patient, from the neck to the waist
-    [(0.085, -0.1), (0.09, 0.05), (0.16, 0.085), (0.33, 0.11), (0.44, 0.16)]
-    + [(0.49, 0.26), (0.50, 0.44), (0.45, 0.54), (0.45, 0.78), (0.47, 1.1)]
-)
+LUNG = np.array([
+    (0.10, 0.16), (0.17, 0.11), (0.25, 0.14), (0.31, 0.26), (0.345, 0.42),
+    (0.36, 0.58), (0.365, 0.72), (0.355, 0.82), (0.29, 0.755), (0.20, 0.71),
+    (0.11, 0.735), (0.075, 0.66), (0.09, 0.50), (0.075, 0.36), (0.07, 0.24),
+])  # fmt: skip
+# The outline of half a patient, from the neck to the waist.
+TRUNK = np.array([
+    (0.085, -0.1), (0.09, 0.05), (0.16, 0.085), (0.33, 0.11), (0.44, 0.16),
+    (0.49, 0.26), (0.50, 0.44), (0.45, 0.54), (0.45, 0.78), (0.47, 1.1),
+])  # fmt: skip
 TISSUE = {"body": 0.62, "lung": -0.44, "heart": 0.26, "spine": 0.13, "rib": 0.14}
 
 
@@ -48,7 +49,8 @@ class Chest:
         """How deep (a share of the side) each place lies within neck, arms and trunk."""
         mask = np.zeros(self.shape, np.uint8)
         half = TRUNK * (self.girth, 1)
-        points = np.concatenate([half, half[::-1] * (-1, 1)]) + (self.spine, 0)
+        points = np.concatenate([half, half[::-1] * (-1, 1)])
+        points[:, 0] += self.spine
         cv2.fillPoly(mask, [np.int32(points * self.size)], 1)
         mask = cv2.copyMakeBorder(mask, 0, self.size // 4, 0, 0, cv2.BORDER_REPLICATE)
         away = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[: self.size]
@@ -107,7 +109,9 @@ class Chest:
         """The chest without findings: trunk, lungs, heart, spine, ribs, vessels."""
         both = self.lungs[0] | self.lungs[1]
         trunk = self.trunk()
-        self.density += TISSUE["body"] * ramp(trunk, -0.005, 0.10) * (0.84 + 0.2 * self.y)
+        self.density += (
+            TISSUE["body"] * ramp(trunk, -0.005, 0.10) * (0.84 + 0.2 * self.y)
+        )
         self.density += TISSUE["lung"] * self.soft(both, 0.007)
         reach, tip = self.heart_width, 0.60 + self.breath / 2
         heart = self.ellipse(self.spine + 0.4 * reach, tip, 1.35 * reach, reach, 0.75)

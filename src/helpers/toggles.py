@@ -227,7 +227,8 @@ for (const root of document.querySelectorAll("#" + data.id)) {  // a view may be
   const images = [...root.querySelectorAll(".still img")];
   if (!images.length || root.dataset.on) continue;
   root.dataset.on = true;
-  const all = [images[0], images.at(-1), ...[data.maps, ...data.sheets].map(src => make("img", { src }))];
+  const more = [data.maps, ...data.sheets].map(src => make("img", { src }));
+  const all = [images[0], images.at(-1), ...more];
   Promise.all(all.map(image => image.decode())).then(() => start(root, ...all));
 }
 })()"""
