@@ -10,7 +10,7 @@ import pytest
 from errors import refused
 from PIL import Image
 
-from helpers import chest, films, images, radiograph, settings
+from helpers import chest, films, images, radiograph, reading, settings
 from helpers.pathologies import FINDINGS
 
 SMALL = {"films": 40, "size": 96}
@@ -139,25 +139,25 @@ def cfg(name):
 
 def test_with_skin_pictures_the_synthetic_films_are_read_and_it_says_so(capsys):
     for name in ("synthetic", "chestxray14", "chexpert"):
-        assert films.about(cfg(name)).dataset == name
+        assert reading.about(cfg(name)).dataset == name
     assert capsys.readouterr().out == ""
-    assert films.about(cfg("ham10000")).dataset == "synthetic"
+    assert reading.about(cfg("ham10000")).dataset == "synthetic"
     assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_load_draws_and_reads_the_synthetic_films(folders, monkeypatch):
     monkeypatch.setitem(films.PROFILES, "quick", films.Recipe(**SMALL))
     one = cfg("synthetic")
-    table = films.load(one)
+    table = reading.load(one)
     assert len(table) == SMALL["films"]
-    lungs = films.lungs(table, one, 32)
+    lungs = reading.lungs(table, one, 32)
     assert lungs.shape == (len(table), 32, 32) and 0.1 < lungs.mean() < 0.6
-    assert films.lungs(table, replace(one, dataset="chestxray14"), 32) is None
+    assert reading.lungs(table, replace(one, dataset="chestxray14"), 32) is None
 
 
 def test_negatives_are_turned_and_named(table, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XAI_DERM_OUT", str(tmp_path))
-    plain = films.read(table, 64)
+    plain = reading.read(table, 64)
     assert capsys.readouterr().out == ""
     paths = []
     for number, path in enumerate(table.path):
@@ -165,7 +165,7 @@ def test_negatives_are_turned_and_named(table, tmp_path, monkeypatch, capsys):
         film = 255 - film if number in (3, 8) else film
         paths.append(str(tmp_path / f"{number}.png"))
         Image.fromarray(film).save(paths[-1])
-    turned = films.read(table.assign(path=paths), 64)
+    turned = reading.read(table.assign(path=paths), 64)
     out = capsys.readouterr().out
     assert "2 films are negatives" in out and table.image_id[3] in out
     assert np.abs(turned.astype(int) - plain).max() <= 2
@@ -173,8 +173,8 @@ def test_negatives_are_turned_and_named(table, tmp_path, monkeypatch, capsys):
 
 def test_a_sticker_is_where_its_mask_says_and_nowhere_else():
     pixels = np.full((2, 128, 128, 3), 40, np.uint8)
-    changed = (films.stickered(pixels) != pixels).any(3)
-    mask = films.sticker_mask(128)
+    changed = (reading.stickered(pixels) != pixels).any(3)
+    mask = reading.sticker_mask(128)
     assert changed.any((1, 2)).all() and not changed[:, ~mask].any()
     assert mask.mean() < 0.05 and (pixels == 40).all()
     assert mask.sum() == pd.Series(cv2.boundingRect(mask.astype(np.uint8)))[2:].prod()
@@ -182,7 +182,7 @@ def test_a_sticker_is_where_its_mask_says_and_nowhere_else():
 
 def test_the_bone_structure_mode_draws_edges_out(table):
     film = images.read(table.path[0])
-    sharp = films.bones(film)
+    sharp = reading.bones(film)
     assert sharp.shape == film.shape and sharp.dtype == np.uint8
     grey = [cv2.Laplacian(one[..., 0], cv2.CV_64F).std() for one in (film, sharp)]
     assert grey[1] > 1.5 * grey[0]

@@ -10,7 +10,7 @@ from errors import refused
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from helpers import cam, films, multilabel, settings, splits
+from helpers import cam, films, labels, multilabel, reading, settings, splits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,29 +26,29 @@ def cases(n=120, seed=0):
 
 def test_no_patient_is_on_two_sides_and_every_part_has_every_finding():
     table = cases()
-    found = multilabel.split(table, multilabel.known(table), 0)
+    found = labels.split(table, labels.known(table), 0)
     joined = table.drop(columns="group").join(found)
     assert (joined.groupby("patient").split.nunique() == 1).all()
     assert not splits.leaks(joined.group, joined.split).any()
     for _, part in joined.groupby("split"):
-        assert {f for label in part.label for f in label} == {*multilabel.known(table)}
+        assert {f for label in part.label for f in label} == {*labels.known(table)}
 
 
 def test_rare_findings_are_left_out_and_named(capsys):
     table = cases()
     table.at[0, "label"] = ("Hernia",)
-    assert multilabel.known(table) == ["Effusion", "Mass", "Nodule"]
+    assert labels.known(table) == ["Effusion", "Mass", "Nodule"]
     assert "Hernia (1)" in capsys.readouterr().out
-    refused(lambda: multilabel.known(table.head(5)), "no finding has")
+    refused(lambda: labels.known(table.head(5)), "no finding has")
 
 
 def test_a_doubt_is_missing_in_the_targets():
     table = cases(3).assign(label=[("Mass",), (), ("Mass", "Effusion")])
-    y = multilabel.targets(table, ["Effusion", "Mass"])
+    y = labels.targets(table, ["Effusion", "Mass"])
     assert y.tolist() == [[0, 1], [0, 0], [1, 1]]
     doubted = table.assign(uncertain=[("Effusion",), (), ()])
-    assert np.isnan(multilabel.targets(doubted, ["Effusion", "Mass"])[0, 0])
-    assert np.nansum(multilabel.targets(doubted, ["Effusion", "Mass"])) == 3
+    assert np.isnan(labels.targets(doubted, ["Effusion", "Mass"])[0, 0])
+    assert np.nansum(labels.targets(doubted, ["Effusion", "Mass"])) == 3
 
 
 def test_the_loss_is_torchs_where_all_is_known_and_blind_to_doubts():
@@ -104,7 +104,7 @@ def test_calibration_keeps_the_order_and_lowers_the_loss():
     logits = 3 * (y + rng.normal(0, 0.7, y.shape)) + 1.5  # too high
     held = np.arange(400) < 200
     y[:, 1] = 0  # nothing to fit: left as it is
-    probs = multilabel.calibrated(logits, y, held)
+    probs = labels.calibrated(logits, y, held)
     assert (np.argsort(probs[:, 0]) == np.argsort(logits[:, 0])).all()
     assert probs[:, 1] == pytest.approx(1 / (1 + np.exp(-logits[:, 1])))
     raw = 1 / (1 + np.exp(-logits[:, 0]))
@@ -117,11 +117,11 @@ def small(folders, monkeypatch):
     """A run on forty small films of findings that are easy to see."""
     monkeypatch.setitem(films.PROFILES, "quick", films.Recipe(films=60, size=64))
     monkeypatch.setitem(multilabel.SIZE, "quick", 64)
-    monkeypatch.setattr(multilabel, "FEWEST", 5)
+    monkeypatch.setattr(labels, "FEWEST", 5)
     monkeypatch.setattr(multilabel, "EPOCHS", 2)
     cfg = settings.load(dataset="synthetic")
-    table = films.load(cfg)
-    found = multilabel.split(table, multilabel.known(table), 0)
+    table = reading.load(cfg)
+    found = labels.split(table, labels.known(table), 0)
     return table.assign(**found), cfg
 
 
@@ -143,17 +143,17 @@ def test_trained_once_and_found_again(small, monkeypatch):
 def test_scores_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     table = cases(200)
-    table = table.assign(**multilabel.split(table, multilabel.known(table), 0))
-    names = multilabel.known(table)
-    y = multilabel.targets(table, names)
+    table = table.assign(**labels.split(table, labels.known(table), 0))
+    names = labels.known(table)
+    y = labels.targets(table, names)
     y[:3, 0] = np.nan
     logits = (y + rng.normal(0, 1, y.shape)).astype(np.float32)
     logits[:3, 0] = 9
     model = torch.nn.Module()
     model.classes = names
-    probs = multilabel.calibrated(logits, y, (table.split == "calibration").to_numpy())
-    run = multilabel.Run(model, table, y, logits, probs)
-    found, rows = multilabel.scores(run), run.part("test")
+    probs = labels.calibrated(logits, y, (table.split == "calibration").to_numpy())
+    run = labels.Run(model, table, y, logits, probs)
+    found, rows = labels.scores(run), run.part("test")
     for k, name in enumerate(names):
         here = rows[~np.isnan(y[rows, k])]
         assert found.score[name] == pytest.approx(
@@ -161,6 +161,6 @@ def test_scores_are_those_of_scikit_learn():
         )
         assert found.low[name] < found.score[name] < found.high[name]
         assert (found.n[name], found["with it"][name]) == (len(here), y[here, k].sum())
-    errors = multilabel.errors(run)
+    errors = labels.errors(run)
     assert set(errors.index.get_level_values(0)) == {"as trained", "calibrated"}
     assert errors.score.between(0, 1).all()

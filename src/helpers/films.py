@@ -19,15 +19,13 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from . import chest, datasets, fields, images, pathologies, radiograph
+from . import chest, fields, pathologies, radiograph
 from .files import atomic, below_out
 from .pathologies import FINDINGS
-from .settings import CourseError, Settings, watched
+from .settings import CourseError, watched
 
-CHEST = ("chestxray14", "chexpert")
 CHANCE = {"L": 0.7, "PORTABLE": 0.15, "tube": 0.15}  # whatever the findings
 RARE = {"Hernia": 0.5}  # drawn less often than the others
-STICKER = (0.04, 0.09)  # where the planted word begins
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,6 @@ class Recipe:
 
 
 PROFILES = {"quick": Recipe(), "full": Recipe(films=6000, size=512)}
-
-
-def about(cfg: Settings) -> Settings:
-    """The settings of notebook 07: with a set of skin pictures, the synthetic films."""
-    if cfg.dataset in ("synthetic", *CHEST):
-        return cfg
-    print(f"{cfg.title} has no chest film: the synthetic films are read instead")
-    return replace(cfg, dataset="synthetic")
-
-
-def load(cfg: Settings) -> pd.DataFrame:
-    """The table of films of a run, those that can be decoded."""
-    if cfg.dataset in CHEST:
-        return datasets.usable(datasets.load(cfg.dataset))
-    return datasets.usable(chest.chestxray14(ensure(cfg.profile, cfg.seed)))
 
 
 def plan(recipe: Recipe) -> pd.DataFrame:
@@ -87,7 +70,7 @@ def plan(recipe: Recipe) -> pd.DataFrame:
                     "Finding Labels": "|".join(sorted(seen)) or "No Finding",
                     "Follow-up #": follow_up,
                     "View Position": str(rng.choice(["PA", "AP"], p=[0.6, 0.4])),
-                    "marks": [name for name, p in CHANCE.items() if rng.random() < p],
+                    "marks": [m for m, p in CHANCE.items() if rng.random() < p],
                 }
             )
     return pd.DataFrame(rows[: recipe.films])
@@ -120,71 +103,22 @@ def mark(rng, film: np.ndarray, name: str) -> np.ndarray:
         t = np.linspace(0, 1, 9)
         bend = rng.choice([-1, 1]) * rng.uniform(0.02, 0.12) * t**2
         path = np.stack([0.5 + rng.normal(0, 0.01) + bend, 0.55 * t], 1) * size
-        tube = fields.strokes(film.shape, [path], [0.012 * size])
-        return np.uint8(np.clip(film + 70 * tube, 0, 255))
-    at = {"L": (rng.uniform(0.86, 0.90), rng.uniform(0.08, 0.16))}
-    place = at.get(name, (rng.uniform(0.03, 0.08), rng.uniform(0.06, 0.14)))
-    return write_on(film, name, place)
+        tube = fields.strokes(film.shape, [path], [0.008 * size])
+        return np.uint8(np.clip(film + 50 * tube, 0, 255))
+    left, high = rng.uniform(0.03, 0.08), rng.uniform(0.06, 0.16)
+    if name == "L":
+        return write_on(film, name, (0.94 - left, high), 0.65)
+    return write_on(film, name, (left, high), 0.42)
 
 
-def write_on(film: np.ndarray, word: str, place: tuple[float, float]) -> np.ndarray:
+def write_on(film: np.ndarray, word: str, place: tuple, large: float) -> np.ndarray:
     """A copy of a film (H×W, or H×W×3) with a word in lead letters at (x, y), shares."""
     size, film = film.shape[0], film.copy()
     at = tuple(round(share * size) for share in place)
-    scale = size / 256 * (0.65 if len(word) == 1 else 0.42)
-    thick = max(round(size / 200), 1)
-    white = (245,) * 3
-    cv2.putText(film, word, at, cv2.FONT_HERSHEY_SIMPLEX, scale, white, thick, 16)
+    scale, thick = large * size / 256, max(round(2.3 * large * size / 256), 1)
+    ink, font = (245,) * 3, cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(film, word, at, font, scale, ink, thick, cv2.LINE_AA)
     return film
-
-
-def negatives(pixels: np.ndarray) -> np.ndarray:
-    """Which films (N×H×W×3) are stored as negatives of the others (N bool).
-
-    A PNG cannot say so, as a DICOM file's MONOCHROME1 does: these run against the median.
-    """
-    coarse = np.stack(
-        [cv2.resize(f[..., 0], (16, 16), interpolation=3) for f in pixels]
-    )
-    flat = coarse.reshape(len(pixels), -1).astype(float)
-    middle = np.median(flat, axis=0)
-    centred = flat - flat.mean(1, keepdims=True)
-    return centred @ (middle - middle.mean()) < 0
-
-
-def read(table: pd.DataFrame, size: int) -> np.ndarray:
-    """The films of a table, N×size×size×3 uint8; negatives are turned, and named."""
-    pixels = images.load(table, size)
-    turned = negatives(pixels)
-    if turned.any():
-        names = table.image_id[turned].tolist()
-        print(
-            f"{len(names):,} films are negatives and were turned: {', '.join(names[:5])}"
-        )
-        pixels = np.where(turned[:, None, None, None], 255 - pixels, pixels)
-    return pixels
-
-
-def stickered(pixels: np.ndarray, word: str = "SUPINE") -> np.ndarray:
-    """Copies of films (N×H×W×3 uint8) with a word in the upper left corner."""
-    return np.array([write_on(film, word, STICKER) for film in pixels])
-
-
-def sticker_mask(size: int, word: str = "SUPINE") -> np.ndarray:
-    """Where the sticker lies (H×W bool): the box around its letters."""
-    empty = np.zeros((1, size, size, 3), np.uint8)
-    x, y, w, h = box_of(stickered(empty, word)[0].any(2))
-    mask = np.zeros((size, size), bool)
-    mask[y : y + h, x : x + w] = True
-    return mask
-
-
-def bones(film: np.ndarray) -> np.ndarray:
-    """A film (H×W×3 uint8) with its edges drawn out: ribs and borders stand clear."""
-    grey = cv2.createCLAHE(3.0, (8, 8)).apply(film[..., 0])
-    smooth = cv2.GaussianBlur(grey, (0, 0), film.shape[0] / 40)
-    sharp = cv2.addWeighted(grey, 2.2, smooth, -1.5, 40)
-    return np.repeat(sharp[..., None], 3, axis=2)
 
 
 def box_of(mask: np.ndarray) -> tuple[int, ...]:
@@ -261,14 +195,6 @@ def ensure(profile: str = "quick", seed: int = 0, **changes) -> Path:
         return folder
     with FileLock(folder.with_suffix(".lock")):
         return folder if folder.is_dir() else write(recipe, folder)
-
-
-def lungs(table: pd.DataFrame, cfg: Settings, size: int) -> np.ndarray | None:
-    """The lungs of each film (N×size×size bool); None where nobody drew them."""
-    if cfg.dataset != "synthetic":
-        return None
-    known = truth(ensure(cfg.profile, cfg.seed)).set_index("image_id").lungs_path
-    return images.load_masks(table.assign(mask_path=table.image_id.map(known)), size)
 
 
 def truth(folder: Path) -> pd.DataFrame:
