@@ -266,7 +266,7 @@ def ex_5_3(answer) -> None:
 def ex_7_1(answer) -> None:
     """(heatmap, mask) → IoU of the places at one half or above with the mask."""
     rng = np.random.default_rng(0)
-    trials = [((np.array([[0.2, 0.5], [0.9, 0.1]]), np.eye(2) > 0), 0.0)]
+    trials = [((np.array([[0.5, 0.2], [0.9, 0.1]]), np.eye(2) > 0), 1 / 3)]
     for _ in range(5):
         heat, mask = rng.random((4, 5)), rng.random((4, 5)) < 0.4
         mask[0, 0] = True

@@ -77,7 +77,8 @@ def fit(model: Reader, maps: np.ndarray, y: np.ndarray, seed: int, epochs=EPOCHS
     Half of the films are mirrored: with few of them that helps, though no heart lies so.
     """
     torch.manual_seed(seed)
-    weight, y = torch.tensor(weigh(y)).float(), torch.tensor(y).float()
+    device = model.mean.device
+    weight, y = (torch.tensor(a, device=device).float() for a in (weigh(y), y))
     learnt = [*model.neck.parameters(), *model.head.parameters()]
     optimiser = torch.optim.AdamW(learnt, RATE, weight_decay=DECAY)
     steps = max(len(y) // BATCH, 1)
@@ -88,7 +89,7 @@ def fit(model: Reader, maps: np.ndarray, y: np.ndarray, seed: int, epochs=EPOCHS
         for rows in torch.randperm(len(y))[: steps * BATCH].tensor_split(steps):
             x = torch.from_numpy(maps[rows.numpy()]).float()
             mirrored = (torch.rand(len(rows)) < 0.5)[:, None, None, None]
-            x = torch.where(mirrored, x.flip(3), x)
+            x = torch.where(mirrored, x.flip(3), x).to(device)
             loss = masked_bce(model.head(model.neck(x)), y[rows], weight)
             optimiser.zero_grad()
             loss.backward()
@@ -125,7 +126,7 @@ def ensure(
     name = f"films-{cfg.dataset}-{cfg.profile}-seed{cfg.seed}-{key[:8]}"
     folder = below_out("models", name)
     torch.manual_seed(cfg.seed)
-    model = build(findings, size)
+    model = build(findings, size).to(cfg.device)
     with FileLock(folder.with_name(f"{name}.lock")):
         if not folder.is_dir():
             maps = _maps(model, pixels)
@@ -142,7 +143,7 @@ def ensure(
                 table.to_csv(part / "logits.csv")
     state = weights.read(folder / saved.WEIGHTS)
     weights.check(model.state_dict(), state, str(folder / saved.WEIGHTS))
-    model.load_state_dict(state)
+    model.cpu().load_state_dict(state)
     logits = pd.read_csv(folder / "logits.csv")[findings].to_numpy(np.float32)
     return labels.Run(
         model, cases, y, logits, labels.calibrated(logits, y, parts == "calibration")
@@ -164,4 +165,5 @@ def _logits(model: Reader, maps: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         chunks = np.array_split(maps, max(len(maps) // BATCH, 1))
         x = (torch.from_numpy(np.array(chunk)).float() for chunk in chunks)
-        return torch.cat([model.head(model.neck(part)) for part in x]).numpy()
+        x = (part.to(model.mean.device) for part in x)
+        return torch.cat([model.head(model.neck(part)).cpu() for part in x]).numpy()

@@ -32,12 +32,9 @@ def lungs(table: pd.DataFrame, cfg: Settings, size: int) -> np.ndarray | None:
     """The lungs of each film (N×size×size bool); None where nobody drew them."""
     if cfg.dataset != "synthetic":
         return None
-    known = (
-        films.truth(films.ensure(cfg.profile, cfg.seed))
-        .set_index("image_id")
-        .lungs_path
-    )
-    return images.load_masks(table.assign(mask_path=table.image_id.map(known)), size)
+    truth = films.truth(films.ensure(cfg.profile, cfg.seed)).set_index("image_id")
+    paths = table.image_id.map(truth.lungs_path)
+    return images.load_masks(table.assign(mask_path=paths), size)
 
 
 def negatives(pixels: np.ndarray) -> np.ndarray:
@@ -83,7 +80,8 @@ def sticker_mask(size: int, margin: float = 0, word: str = "SUPINE") -> np.ndarr
 
 def bones(film: np.ndarray) -> np.ndarray:
     """A film (H×W×3 uint8) with its edges drawn out: ribs and borders stand clear."""
-    grey = cv2.createCLAHE(3.0, (8, 8)).apply(film[..., 0])
+    calm = cv2.GaussianBlur(film[..., 0], (0, 0), film.shape[0] / 400)  # less grain
+    grey = cv2.createCLAHE(2.5, (8, 8)).apply(calm)
     smooth = cv2.GaussianBlur(grey, (0, 0), film.shape[0] / 40)
     sharp = cv2.addWeighted(grey, 2.2, smooth, -1.5, 40)
     return np.repeat(sharp[..., None], 3, axis=2)
