@@ -40,6 +40,12 @@ def test_they_are_read_by_the_real_sets_loader_with_all_that_is_known(table, cap
     assert set(table["view"]) == {"PA", "AP"}
 
 
+def test_patients_are_called_alike_in_the_table_and_in_the_file_names():
+    plan = films.plan(films.Recipe(**SMALL))
+    named = plan["Image Index"].str.split("_").str[0].astype(int)
+    assert (named == plan["Patient ID"]).all() and plan["Image Index"].is_unique
+
+
 def test_each_label_has_a_mask_and_boxes_that_hold_it(folder, table):
     truth = films.truth(folder).set_index("image_id")
     for case in table.itertuples():

@@ -53,6 +53,7 @@ def plan(recipe: Recipe) -> pd.DataFrame:
     weight = np.array([RARE.get(name, 1.0) for name in FINDINGS])
     rows, patient = [], 0
     while len(rows) < recipe.films:
+        patient += 1
         count = rng.choice(4, p=[0.2, 0.35, 0.3, 0.15])
         ill = rng.choice(list(FINDINGS), count, replace=False, p=weight / weight.sum())
         told = {
@@ -60,7 +61,6 @@ def plan(recipe: Recipe) -> pd.DataFrame:
             "Patient Age": int(np.clip(rng.normal(50, 17), 5, 95)),
             "Patient Gender": str(rng.choice(["M", "F"])),
         }
-        patient += 1
         for follow_up in range(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])):
             seen = [name for name in ill if rng.random() < 0.85]
             rows.append(

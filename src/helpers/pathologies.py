@@ -71,6 +71,7 @@ def infiltration(chest) -> None:
 
 
 def balls(chest, name: str, count: int, radius: tuple, strength: float) -> None:
+    """Round shadows within the lungs, apart from one another; each is a part."""
     rng, both = chest.rng, chest.lungs[0] | chest.lungs[1]
     inner = chest.soft(both, 0.02) > 0.95
     inner &= np.abs(chest.x - chest.spine) > 0.12
