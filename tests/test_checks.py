@@ -131,6 +131,21 @@ WRONG = {
         lambda labels: labels.value_counts(normalize=True).iloc[0],
         lambda labels: 3 / 7,
     ],
+    "7_1": [
+        lambda heat, mask: ((heat > 0.5) & mask).sum() / ((heat > 0.5) | mask).sum(),
+        lambda heat, mask: ((heat >= 0.5) & mask).sum() / mask.sum(),  # covered
+        lambda heat, mask: ((heat >= 0.5) == mask).mean(),  # agreement
+    ],
+    "7_2": [
+        lambda p, y: -np.nanmean(np.where(y == 1, np.log(p), np.log(1 - p))),
+        lambda p, y: -np.log(p)[~np.isnan(y)].mean(),
+        lambda p, y: -np.where(np.isnan(y), 0, np.log(np.abs(1 - y - p))).mean(),
+    ],
+    "7_3": [
+        lambda masks, mask: int((masks.mean(0) >= 0.5)[mask].any()),  # touches
+        lambda masks, mask: int(masks.any(0)[mask].any()),
+        lambda masks, mask: 1,
+    ],
     "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
 }
 

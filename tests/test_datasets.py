@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from helpers import cases, chest, datasets, settings, synthetic
+from helpers import cases, chest, datasets, images, settings, synthetic
 from helpers.settings import CourseError
 
 SQUARE = np.full((30, 40, 3), 90, np.uint8)
@@ -318,6 +318,73 @@ def test_chestxray14_with_the_entries(nih, capsys):
 def test_a_box_without_a_number(nih):
     write(nih / "BBox_List_2017.csv", BOXES.replace("512", "left"))
     refused("chestxray14", "00000013_005.png", "a box lacks a number")
+
+
+def longer(text, rows):
+    """A table with 200 more films (or boxes), so that a few bad rows are few."""
+    return text + "".join(rows.format(n) for n in range(200))
+
+
+MORE_BOXES = "00000050_{:03d}.png,Mass,1,1,9,9,,,\n"
+MORE_ENTRIES = "00000050_{:03d}.png,No Finding,0,50,33,F,PA\n"
+
+
+def test_a_box_outside_its_film_or_of_an_unknown_finding_is_left_out(nih, capsys):
+    for bad, why in (
+        ("00000013_005.png,Mass,1024,5,9,9,,,", "a box outside its film"),
+        ("00000013_005.png,Mass,5,-20,9,20,,,", "a box outside its film"),
+        ("00000013_005.png,Mass,5,5,0,9,,,", "a box outside its film"),
+        ("00000013_005.png,Broken rib,5,5,9,9,,,", "unknown finding 'Broken rib'"),
+    ):
+        write(nih / "BBox_List_2017.csv", longer(BOXES + bad + "\n", MORE_BOXES))
+        table = datasets.load("chestxray14").set_index("image_id")
+        assert len(table.boxes["00000013_005"]) == 2
+        out = capsys.readouterr().out
+        assert why in out and "1 of 204 rows left out: 00000013_005.png" in out
+    write(nih / "BBox_List_2017.csv", BOXES.replace("Mass", "Broken rib"))
+    refused("chestxray14", "Broken rib", "known are Atelectasis, Cardiomegaly")
+
+
+@pytest.mark.parametrize(
+    "cell, why",
+    [
+        ("Mass|Scoliosis", "unknown finding 'Scoliosis'; known are Atelectasis"),
+        ("No Finding|Mass", "No Finding together with a finding"),
+        ("", "no label; a healthy film says so"),
+    ],
+)
+def test_a_label_that_cannot_be_believed_is_left_out(nih, capsys, cell, why):
+    bad = f"00000013_005.png,{cell},6,13,060Y,M,AP\n"
+    head, _, rest = ENTRIES.splitlines(keepends=True)
+    write(nih / "Data_Entry_2017.csv", longer(head + bad + rest, MORE_ENTRIES))
+    table = datasets.load("chestxray14", need_images=False)
+    assert "00000013_005" not in set(table.image_id) and len(table) == 201
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1 and why in out and "00000013_005.png" in out
+    write(nih / "Data_Entry_2017.csv", head + bad + rest)
+    refused("chestxray14", why, "00000013_005.png")
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "RGBA", "DICOM"])
+def test_a_film_may_be_of_16_bit_transparent_or_dicom(nih, kind):
+    path = nih / "images_001/images/00000013_005.png"
+    ramp = np.tile(np.linspace(0, 255, 32), (30, 1))
+    if kind == "16 bit":
+        Image.fromarray(np.uint16(ramp * 257)).save(path)
+    elif kind == "RGBA":
+        grey = np.uint8(ramp)[..., None].repeat(3, 2)
+        opaque = np.full((30, 32, 1), 255, np.uint8)
+        Image.fromarray(np.concatenate([grey, opaque], 2)).save(path)
+    else:
+        from test_dicom import written
+
+        path.unlink()
+        path = path.with_suffix(".dcm")
+        written(path, np.uint16(4095 - ramp / 255 * 4095), "MONOCHROME1")
+    table = datasets.usable(datasets.load("chestxray14"))
+    assert table.path.tolist() == [str(path)] and table.boxes[0][0][1:3] == (16, 7.5)
+    film = images.load(table, 32)[0]
+    assert film[:, -1].min() > 240 and film[:, 0].max() < 15
 
 
 @given(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import cam, duplicates, hooks, splits
+from helpers import cam, duplicates, hooks, multilabel, splits
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -50,6 +50,8 @@ def functions(path: Path) -> set[str]:
 LOOK = "03_where_does_it_look"
 COMPARED = {("01_data_audit", "leaks"), ("01_data_audit", "expected_leak")}
 COMPARED |= {(LOOK, "kept"), (LOOK, "grad_cam")}
+FILMS = "07_chest_xrays"
+COMPARED |= {(FILMS, "masked_bce")}
 
 
 def test_every_lesson_with_a_namesake_is_compared_here():
@@ -154,3 +156,14 @@ def test_kept_and_grad_cam(look):
         found.append(list(map(grad_cam, outputs.values(), gradients)))
     for ours, theirs in zip(*found, strict=True):
         assert ours.any() and torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_masked_bce(seed):
+    taught = lessons(ROOT / f"notebooks/{FILMS}.ipynb")["masked_bce"]
+    torch.manual_seed(seed)
+    z, weight = torch.randn(6, 4), torch.rand(4) + 0.5
+    y = torch.randint(0, 2, (6, 4)).float()
+    y[torch.rand(6, 4) < 0.3] = torch.nan
+    assert y.isnan().any()
+    assert torch.equal(taught(z, y, weight), multilabel.masked_bce(z, y, weight))

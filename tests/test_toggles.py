@@ -123,3 +123,16 @@ def test_mistakes_are_refused():
     for broken in (2 * HEAT, HEAT * np.nan, HEAT[:9]):
         maps = MAPS | {("b", "deep", "mel"): broken}
         refused(lambda maps=maps: toggles.toggle(PICTURE, maps), "heatmap")
+
+
+def test_backgrounds_are_sent_by_name_and_refused_if_of_another_size(shown):
+    toggles.toggle(PICTURE, MAPS)
+    assert parts(shown[-1])[1]["grounds"] == ["picture"]
+    toggles.toggle(PICTURE, MAPS, backgrounds={"bone structure": 255 - PICTURE})
+    _, data = parts(shown[-1])
+    assert data["grounds"] == ["picture", "bone structure"]
+    [sheet] = data["sheets"]
+    assert np.abs(pixels(sheet).astype(int) - (255 - PICTURE)).mean() < 3
+    refused(
+        lambda: toggles.toggle(PICTURE, MAPS, backgrounds={"b": PICTURE[1:]}), "48×64"
+    )

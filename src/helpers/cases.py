@@ -29,7 +29,13 @@ COLUMNS = (
     "split",  # "train", "calibration" or "test", where the set comes with one
     "boxes",  # (finding, x, y, w, h) in pixels of the file at `path`
 )
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp")  # which wins where two have one name
+PICTURES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".dcm",
+)  # which wins where two have one name
 ASKED_FOR = {
     "ph2": "ask for it at https://www.fc.up.pt/addi/ph2%20database.html",
     "chexpert": "it needs an agreement with Stanford and is only read: "

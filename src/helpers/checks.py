@@ -297,3 +297,43 @@ def ex_6_3(answer) -> None:
         trials.append(((ai, truth, final), np.mean(followed)))
     hint = "Keep the cases in which the AI is wrong; then final == ai."
     _check("Exercise 6.3", answer, trials, hint)
+
+
+def ex_7_1(answer) -> None:
+    """(heatmap, mask) → IoU of the places at one half or above with the mask."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([[0.5, 0.2], [0.9, 0.1]]), np.eye(2) > 0), 1 / 3)]
+    for _ in range(5):
+        heat, mask = rng.random((4, 5)), rng.random((4, 5)) < 0.4
+        mask[0, 0] = True
+        hot = heat >= 0.5
+        trials.append(((heat, mask), (hot & mask).sum() / (hot | mask).sum()))
+    hint = "Both hot and in the mask, over hot or in the mask; one half itself is hot."
+    _check("Exercise 7.1", answer, trials, hint)
+
+
+def ex_7_2(answer) -> None:
+    """(p, y with NaN for doubts) → mean of -log p(truth) over what is known."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([[0.5, 0.9]]), np.array([[1.0, np.nan]])), np.log(2))]
+    for _ in range(5):
+        p, y = rng.uniform(0.05, 0.95, (3, 4)), rng.choice([0, 1, np.nan], (3, 4))
+        y[0, 0] = 1
+        each = -np.log(np.where(y == 1, p, 1 - p))
+        trials.append(((p, y), each[~np.isnan(y)].mean()))
+    hint = (
+        "Minus log p where y is 1, minus log(1 - p) where 0; the mean of these alone."
+    )
+    _check("Exercise 7.2", answer, trials, hint)
+
+
+def ex_7_3(answer) -> None:
+    """(training masks M×H×W, a mask) → does the average box hit it: 1 or 0?"""
+    rng = np.random.default_rng(0)
+    often = np.array([[[1, 0]], [[1, 0]], [[0, 1]]]) > 0
+    trials = [((often, often[0]), 1), ((often, often[2]), 0)]
+    for _ in range(6):
+        masks, mask = rng.random((7, 3, 3)) < 0.4, rng.random((3, 3)) < 0.5
+        trials.append(((masks, mask), int(mask.flat[masks.mean(0).argmax()])))
+    hint = "Mean of the masks, the place where it is largest, and: is it in the mask?"
+    _check("Exercise 7.3", answer, trials, hint)

@@ -12,6 +12,7 @@ from .settings import CourseError
 
 BOX = ["Bbox [x", "y", "w", "h]"]  # what NIH's header becomes when split at commas
 ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+NOTHING = "No Finding"
 NIH_SIDE = 1024  # the boxes are in pixels of the original pictures
 SEXES = {"M": "male", "F": "female", "Male": "male", "Female": "female"}
 CHEXPERT = (
@@ -28,6 +29,22 @@ CHEXPERT = (
     "Pleural Other",
     "Fracture",
     "Support Devices",
+)
+CHESTXRAY14 = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
 )
 POLICIES = ("missing", "positive", "negative")
 
@@ -61,11 +78,25 @@ def _nih_boxes(name: str, folder: Path) -> dict[str, list[tuple]]:
     drawn[BOX] = drawn[BOX].apply(cases.number)
     drawn = drawn.assign(image_id=drawn["Image Index"])
     bad = drawn.isna().any(axis=1)
-    drawn = cases.without(name, drawn, bad, "a box lacks a number")[columns]
+    drawn = cases.without(name, drawn, bad, "a box lacks a number")
+    drawn = _of_the_fourteen(name, drawn, drawn["Finding Label"].map(lambda f: [f]))
+    x, y, w, h = (drawn[side] for side in BOX)
+    seen = (x < NIH_SIDE) & (y < NIH_SIDE) & (x + w > 0) & (y + h > 0)
+    outside = ~seen | (w <= 0) | (h <= 0)
+    drawn = cases.without(name, drawn, outside, "a box outside its film")[columns]
     return {
         image: list(rows.iloc[:, 1:].itertuples(index=False, name=None))
         for image, rows in drawn.groupby("Image Index", sort=False)
     }
+
+
+def _of_the_fourteen(name: str, table: pd.DataFrame, labels) -> pd.DataFrame:
+    """The table without the few rows that name a finding which the set does not have."""
+    strange = [sorted({*findings} - {*CHESTXRAY14}) for findings in labels]
+    told = ", ".join(sorted({repr(f) for few in strange for f in few}))
+    bad = pd.Series([bool(few) for few in strange], table.index)
+    why = f"unknown finding {told}; known are {', '.join(CHESTXRAY14)}"
+    return cases.without(name, table, bad, why)
 
 
 def _in_picture(drawn, path) -> list[tuple] | None:
@@ -101,10 +132,11 @@ def _nih_table(name: str, folder: Path, boxes: dict[str, list]) -> pd.DataFrame:
         columns = ["Image Index", "Finding Labels", "Patient ID", "Patient Age"]
         columns += ["Patient Gender", "View Position"]
         raw = cases.read_csv(name, folder, *ENTRIES, columns=columns)
+        raw = _labelled(name, raw.assign(image_id=raw["Image Index"]))
         table = pd.DataFrame({"image": raw["Image Index"]})
         table["label"] = [
-            tuple(f for f in cell.split("|") if f != "No Finding")
-            for cell in raw["Finding Labels"].fillna("No Finding")
+            tuple(cell.split("|")) if cell != NOTHING else ()
+            for cell in raw["Finding Labels"]
         ]
         age = cases.number(raw["Patient Age"].str.removesuffix("Y"))  # 058Y in 2017
         table["age"] = age.where(age <= 120)  # some are typing errors, 414 for one
@@ -113,6 +145,17 @@ def _nih_table(name: str, folder: Path, boxes: dict[str, list]) -> pd.DataFrame:
     table["image_id"] = table.pop("image").str.removesuffix(".png")
     table["patient"] = table["image_id"].str.split("_").str[0]
     return table
+
+
+def _labelled(name: str, raw: pd.DataFrame) -> pd.DataFrame:
+    """The films whose labels can be believed: some, known ones, no contradiction."""
+    cell = raw["Finding Labels"]
+    raw = cases.without(name, raw, cell.isna(), "no label; a healthy film says so")
+    parts = raw["Finding Labels"].str.split("|")
+    both = parts.map(lambda found: NOTHING in found and len(found) > 1)
+    raw = cases.without(name, raw, both, f"{NOTHING} together with a finding")
+    parts = raw["Finding Labels"].replace(NOTHING, "").str.split("|")
+    return _of_the_fourteen(name, raw, parts.map(lambda found: [f for f in found if f]))
 
 
 def chexpert(

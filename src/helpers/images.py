@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from . import settings
+from . import dicom, settings
 from .files import atomic, writing
 from .settings import CourseError
 
@@ -55,6 +55,8 @@ def read_mask(path: str | Path, like: tuple[int, int] | None = None) -> np.ndarr
 def shape(path: str | Path) -> tuple[int, int]:
     """(H, W) as `read` would return it, from the file's header alone."""
     try:
+        if _is_dicom(path):
+            return dicom.shape(path)
         with _open(path) as image:
             exif = image.getexif() if "exif" in image.info else {}
             turned = exif.get(0x0112, 1) >= 5
@@ -109,6 +111,10 @@ def load_masks(table: pd.DataFrame, size: int, out: Path | None = None) -> np.nd
     return _cached("masks", files, (size, size), np.bool_, small, out)
 
 
+def _is_dicom(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".dcm"
+
+
 def _open(path: str | Path) -> Image.Image:
     """The file's header, nothing decoded yet."""
     image = Image.open(path, formats=FORMATS)
@@ -119,6 +125,8 @@ def _open(path: str | Path) -> Image.Image:
 
 def _decode(path: str | Path, side: int | None = None) -> Image.Image:
     """One picture as upright RGB; a JPEG may come smaller, but at least 2 × `side`."""
+    if _is_dicom(path):
+        return dicom.picture(path)
     with _open(path) as image:
         if side:
             image.draft(None, (2 * side, 2 * side))  # as PIL's own thumbnails

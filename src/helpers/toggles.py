@@ -27,12 +27,14 @@ def toggle(
     caption: str = "",
     alt: str = "the picture",
     valid: dict[tuple, bool] | None = None,
+    backgrounds: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Shows a picture (H×W×3 uint8) and its heatmaps (H×W in [0, 1]) by their keys.
 
     A key has a value for each axis, such as ("grad-cam", "deep", "mel"); what was not
     computed may be left out. The first is shown first. `alt` says what the picture shows;
     `valid` is False for the keys of maps that point nowhere, as zeros do anyway.
+    `backgrounds` are further pictures of its size, by name, to lay the maps over.
     """
     if not heatmaps or {len(key) for key in heatmaps} != {len(axes)}:
         raise CourseError(
@@ -41,6 +43,8 @@ def toggle(
         )
     for heatmap in heatmaps.values():
         checked_picture(image, checked(heatmap).shape)
+    for other in (backgrounds or {}).values():
+        checked_picture(other, image.shape[:2])
     full = [bool((valid or {}).get(k, True) and m.any()) for k, m in heatmaps.items()]
     keys = [[str(value) for value in key] for key in heatmaps]
     values = [list(dict.fromkeys(column)) for column in zip(*keys, strict=True)]
@@ -49,6 +53,11 @@ def toggle(
         "id": f"heat-{uuid.uuid4().hex}",
         "alt": alt,
         "axes": [("view", drawing.PANELS), *zip(axes, values, strict=True)],
+        "grounds": ["picture", *(backgrounds or {})],
+        "sheets": [
+            figures.picture(_small(other, SIDE))
+            for other in (backgrounds or {}).values()
+        ],
         "keys": keys,
         "full": full,
         "size": maps[0].shape[::-1],
@@ -148,10 +157,11 @@ const lines = (heat, level, W, H) => {  // where the map crosses a level, cell b
   }
   return path;
 };
-const start = (root, photo, bar, maps) => {
+const start = (root, photo, bar, maps, ...sheets) => {
   const W = 640, H = Math.round(W * photo.naturalHeight / photo.naturalWidth);
-  const pen = drawn(photo, 0, photo.naturalWidth, photo.naturalHeight, W, H);
-  const bare = pixels(pen), table = pixels(drawn(bar, 0, 256, 1, 256, 1)).data;
+  const fitted = one => drawn(one, 0, one.naturalWidth, one.naturalHeight, W, H);
+  const pen = fitted(photo), bare = [pen, ...sheets.map(fitted)].map(pixels);
+  const table = pixels(drawn(bar, 0, 256, 1, 256, 1)).data;
   const colour = (map, share) => {
     const heat = pixels(drawn(map, 0, w, h, W, H)).data, seen = pixels(pen);
     seen.data.forEach((old, i) => {
@@ -174,6 +184,7 @@ const start = (root, photo, bar, maps) => {
     pen.fillStyle = "white";
     pen.fillText(words, W / 2, H / 2 + 6, W);
   };
+  const ground = switches(["background", data.grounds], 0);
   const view = switches(VIEW, 2), choices = AXES.map(axis => switches(axis, 0));
   const slider = make("input",
     { type: "range", step: 5, value: data.opacity, autocomplete: "off" });
@@ -185,7 +196,7 @@ const start = (root, photo, bar, maps) => {
     const problem = row < 0 ? "not computed" : data.full[row] ? "" : data.nothing;
     const map = drawn(maps, row * h, w, h, w, h).canvas, opacity = slider.value / 100;
     let words = what;
-    pen.putImageData(bare, 0, 0);
+    pen.putImageData(bare[data.grounds.indexOf(ground.value())], 0, 0);
     if (what !== "original") {
       words = [what, ...chosen].join(" · ") + (problem && `: ${problem}`);
       if (problem) say(problem);
@@ -194,13 +205,14 @@ const start = (root, photo, bar, maps) => {
       else words += `; ${data.lines}`, outline(map);
     }
     scale.style.visibility = /^(heatmap|overlay)/.test(what) && !problem ? "" : "hidden";
+    if (ground.value() !== data.grounds[0]) words += ` · ${ground.value()}`;
     slider.disabled = what !== "overlay";
     number.value = `${slider.value}%`;
     if (told.textContent !== words) told.textContent = words;
     pen.canvas.setAttribute("aria-label", `${data.alt}; ${words}`);
   };
   const controls = make("div", { className: "controls", oninput: draw },
-    ...[view, ...choices].filter(one => one.several).map(one => one.node),
+    ...[view, ground, ...choices].filter(one => one.several).map(one => one.node),
     make("label", { className: "slide" }, "overlay opacity ", number, slider));
   controls.setAttribute("data-lm-suppress-shortcuts", "true");  // of JupyterLab
   slider.setAttribute("aria-label", "overlay opacity");
@@ -215,7 +227,8 @@ for (const root of document.querySelectorAll("#" + data.id)) {  // a view may be
   const images = [...root.querySelectorAll(".still img")];
   if (!images.length || root.dataset.on) continue;
   root.dataset.on = true;
-  const all = [images[0], images.at(-1), make("img", { src: data.maps })];
+  const more = [data.maps, ...data.sheets].map(src => make("img", { src }));
+  const all = [images[0], images.at(-1), ...more];
   Promise.all(all.map(image => image.decode())).then(() => start(root, ...all));
 }
 })()"""

@@ -40,7 +40,10 @@ def address(tmp_path_factory):
         patch.setattr(toggles, "display", lambda html: shown.append(html.data))
         toggles.toggle(SKIN, MAPS, caption="The first.", alt="a spot")
         few = {("cam",): spot(30, 30), ("b",): spot(50, 30)}
-        toggles.toggle(SKIN, few, ("method",), "The second.", "another spot")
+        other = {"negative": 255 - SKIN}
+        toggles.toggle(
+            SKIN, few, ("method",), "The second.", "another spot", backgrounds=other
+        )
     path = tmp_path_factory.mktemp("toggle") / "page.html"
     path.write_text(HEAD + "".join(shown), encoding="utf-8")
     return path.as_uri()
@@ -112,6 +115,20 @@ def test_every_switch_changes_the_picture_by_mouse(open_page):
     assert figure.locator("canvas").get_attribute("aria-label").startswith("a spot; ")
 
 
+def test_the_background_changes_under_every_view(open_page):
+    figures = open_page().locator("figure")
+    assert not figures.first.get_by_role("group", name="background").count()
+    figure, seen = figures.nth(1), set()
+    for ground in ("picture", "negative"):
+        radio(figure, "background", ground).click()
+        for view in ("original", "overlay", "outline"):
+            radio(figure, "view", view).click()
+            picture, told = state(figure)
+            assert told.endswith("negative") == (ground == "negative")
+            seen.add(picture)
+    assert len(seen) == 6
+
+
 def test_what_points_nowhere_or_was_not_computed_says_so(open_page):
     figure = open_page().locator("figure").first
     radio(figure, "layer", "middle").click()
@@ -166,7 +183,7 @@ def test_opacity_is_of_the_overlay(open_page):
 
 def test_two_on_a_page_are_independent(open_page):
     first, second = open_page().locator("figure").all()
-    assert second.get_by_role("group").count() == 2
+    assert second.get_by_role("group").count() == 3
     before = state(second)
     radio(first, "method", "grad-cam").click()
     radio(first, "view", "heatmap").click()
