@@ -1,0 +1,288 @@
+"""Explains a whole folder of pictures, in one process or on a cluster (taught in 08).
+
+    python -m helpers.archive IN OUT [--model DIR] [--engine ray|local] [--workers 2]
+
+OUT gets Parquet files of SHARD rows each and a manifest. Each file appears when it is
+whole; a run that broke goes on with the files that lack. Ray Data reads paths, not
+pictures: its own reader stops at the first one that is damaged.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from . import engine as engines
+from . import messages, saved, settings
+from .explainer import Explainer
+from .files import atomic, writing
+from .settings import CourseError
+
+SHARD = 256
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+MANIFEST = "manifest.json"
+ENGINES = ("local", "ray")
+STORE = 200_000_000  # bytes of shared memory for Ray on one machine: rows are small
+
+
+def explain(
+    source: str | Path,
+    out: str | Path,
+    explainer: Explainer,
+    engine: str = "local",
+    workers: int = 1,
+    shard: int = SHARD,
+) -> dict:
+    """Explains what is not explained yet; returns the counts of the whole archive."""
+    if engine not in ENGINES or workers < 1 or (engine == "local" and workers > 1):
+        raise CourseError(
+            f"no engine {engine!r} with {workers} workers: choose local with 1, or ray"
+        )
+    source, out = Path(source), Path(out)
+    ids = pictures(source)
+    plan = _plan(source, ids, explainer, shard)
+    shards = [ids[i : i + shard] for i in range(0, len(ids), shard)]
+    with writing(out / MANIFEST):
+        lock = FileLock(out / ".lock", timeout=0)
+    try:
+        with lock:
+            _agree(out, plan)
+            todo = [k for k, some in enumerate(shards) if not _whole(out, k, len(some))]
+            batches = [_batch(source, k, shards[k]) for k in todo]
+            run = _local if engine == "local" else _ray
+            done = len(ids) - sum(len(shards[k]) for k in todo)
+            with tqdm(
+                total=len(ids), initial=done, unit="pictures", disable=None
+            ) as bar:
+                for k, found in run(explainer, batches, workers):
+                    _write(out, k, found, explainer)
+                    bar.update(len(found["id"]))
+    except Timeout:
+        raise CourseError(f"{out}: another run is writing there; wait for it") from None
+    return summary(out)
+
+
+def pictures(source: Path) -> list[str]:
+    """The picture files below a folder, by their path from there, in order."""
+    if not source.is_dir():
+        raise CourseError(f"{source}: no such folder; give the folder of the pictures")
+    found = sorted(
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    for name in found:
+        if not name.isprintable():  # among them what is no UTF-8
+            raise CourseError(f"{name!r}: a name that cannot be kept; rename the file")
+    if not found:
+        raise CourseError(f"{source}: no picture there ({', '.join(SUFFIXES)})")
+    return found
+
+
+def rows(out: str | Path):
+    """All rows of an archive, as a table; a map is a list of h·w numbers."""
+    return (
+        pq.ParquetDataset(sorted(Path(out).glob("part-*.parquet"))).read().to_pandas()
+    )
+
+
+def summary(out: str | Path) -> dict:
+    """How many pictures, how many of them unreadable, how many of each class."""
+    counts = {"pictures": 0, "unreadable": 0, "without a map": 0, "predicted": {}}
+    for path in sorted(Path(out).glob("part-*.parquet")):
+        table = pq.read_table(path, columns=["error", "valid", "predicted"]).to_pandas()
+        read = table[table.error == ""]
+        counts["pictures"] += len(table)
+        counts["unreadable"] += len(table) - len(read)
+        counts["without a map"] += int((~read.valid).sum())
+        for name, n in read.predicted.value_counts().sort_index().items():
+            counts["predicted"][name] = counts["predicted"].get(name, 0) + int(n)
+    return counts
+
+
+def _plan(source: Path, ids: list[str], explainer: Explainer, shard: int) -> dict:
+    """What a run is about: two runs of the same plan write the same bytes."""
+    listing = hashlib.sha256()
+    for name in ids:
+        stat = (source / name).stat()
+        listing.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return {
+        "notice": messages.NOTICE,
+        "pictures": listing.hexdigest(),
+        "count": len(ids),
+        "rows a file": shard,
+        "model": saved.read_page(explainer.folder)["sha256"],
+        "method": explainer.method,
+        "layer": explainer.layer,
+        "threads": explainer.threads,  # another number rounds the last digit otherwise
+    }
+
+
+def _agree(out: Path, plan: dict) -> None:
+    """Writes the plan; refuses a folder that holds what another one made."""
+    path, other = out / MANIFEST, []
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in plan if old.get(name) != plan[name]]
+    except FileNotFoundError:
+        other = ["manifest"] * any(out.glob("part-*.parquet"))
+    except (ValueError, AttributeError):
+        other = ["manifest"]
+    if other:
+        raise CourseError(
+            f"{out}: holds an archive with another {other[0]!r}; choose an empty folder"
+        )
+    with atomic(path) as part:
+        part.write_text(json.dumps(plan, indent=1), encoding="utf-8")
+
+
+def _whole(out: Path, k: int, wanted: int) -> bool:
+    """Is a file there, and readable to its end?"""
+    try:
+        return pq.read_metadata(_path(out, k)).num_rows == wanted
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _path(out: Path, k: int) -> Path:
+    return out / f"part-{k:05d}.parquet"
+
+
+def _batch(source: Path, k: int, ids: list[str]) -> tuple[int, dict[str, np.ndarray]]:
+    paths = [str(source / name) for name in ids]
+    return k, {"id": np.array(ids, object), "path": np.array(paths, object)}
+
+
+def _local(
+    explainer: Explainer, batches: list, workers: int
+) -> Iterator[tuple[int, dict]]:
+    for k, batch in batches:
+        yield k, explainer(batch)
+
+
+def _ray(
+    explainer: Explainer, batches: list, workers: int
+) -> Iterator[tuple[int, dict]]:
+    """The same by a pool of actors; a file's pictures go to one actor together.
+
+    On a cluster, call `ray.init` first; all its machines must see the pictures.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise CourseError(
+            "Ray is not installed: pip install 'xai-derm[archive]', or --engine local"
+        ) from None
+    if not batches:
+        return
+    tables = [pd.DataFrame(batch).assign(shard=k) for k, batch in batches]
+    if own := not ray.is_initialized():
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(
+            address="local",
+            num_cpus=workers,
+            object_store_memory=STORE,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel("ERROR")
+    try:
+        explained = ray.data.from_pandas(tables).map_batches(
+            _Actor,
+            fn_constructor_args=(explainer,),
+            batch_size=None,  # a table at a time
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=1,
+            num_gpus=int(explainer.device == "cuda"),
+        )
+        for found in explained.iter_batches(batch_size=None, batch_format="numpy"):
+            (k,) = set(found.pop("shard").tolist())
+            yield k, found
+    finally:
+        if own:
+            ray.shutdown()
+
+
+class _Actor:
+    """An Explainer that lives in a process of Ray's."""
+
+    def __init__(self, explainer: Explainer):
+        self.explainer = explainer
+
+    def __call__(self, batch: dict) -> dict:
+        shard = batch.pop("shard")
+        return self.explainer(batch) | {"shard": shard}
+
+
+def _write(
+    out: Path, k: int, found: dict[str, np.ndarray], explainer: Explainer
+) -> None:
+    """One file, whole or not at all; the same rows give the same bytes."""
+    text, columns = pa.string(), {}
+    for name, kind in {
+        "id": text,
+        "error": text,
+        "predicted": text,
+        "p": pa.float32(),
+        "strangeness": pa.float32(),
+        "valid": pa.bool_(),
+        "sentence": text,
+    }.items():
+        columns[name] = pa.array(found[name].tolist(), kind)
+    for name, kind in {"logits": pa.float32(), "map": pa.float16()}.items():
+        values = np.stack(list(found[name])).reshape(len(found["id"]), -1)
+        flat = values.astype(kind.to_pandas_dtype())
+        columns[name] = pa.FixedSizeListArray.from_arrays(
+            pa.array(flat.ravel(), kind), flat.shape[1]
+        )
+    about = {"notice": messages.NOTICE, "method": explainer.method}
+    table = pa.table(columns).replace_schema_metadata(about)
+    with atomic(_path(out, k)) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m helpers.archive", description=__doc__)
+    parser.add_argument("source", metavar="IN", help="a folder of pictures")
+    parser.add_argument("out", metavar="OUT", help="a folder of its own")
+    parser.add_argument("--model", required=True, metavar="DIR", help="a trained model")
+    parser.add_argument("--engine", choices=ENGINES, default="local")
+    parser.add_argument("--workers", type=int, default=1, help="of Ray")
+    parser.add_argument("--method", choices=engines.METHODS, default="grad-cam")
+    parser.add_argument("--layer", choices=engines.LAYERS, default="deep")
+    chosen = parser.parse_args(arguments)
+    device = settings.load().device
+    explainer = Explainer(chosen.model, chosen.method, chosen.layer, device)
+    try:
+        counts = explain(
+            chosen.source, chosen.out, explainer, chosen.engine, chosen.workers
+        )
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(
+        f"{chosen.out}: {counts['pictures']:,} pictures, {counts['unreadable']:,} of them "
+        f"unreadable, {counts['without a map']:,} without a map. {messages.NOTICE}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
