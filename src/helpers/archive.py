@@ -45,12 +45,15 @@ def explain(
     shard: int = SHARD,
 ) -> dict:
     """Explains what is not explained yet; returns the counts of the whole archive."""
+    if shard < 1:
+        raise CourseError(f"a file holds 1 row or more, not {shard}")
     if engine not in ENGINES or workers < 1 or (engine == "local" and workers > 1):
         raise CourseError(
             f"no engine {engine!r} with {workers} workers: choose local with 1, or ray"
         )
     source, out = Path(source), Path(out)
     ids = pictures(source)
+    explainer.shape()  # a model or a method that does not fit is refused here
     plan = _plan(source, ids, explainer, shard)
     shards = [ids[i : i + shard] for i in range(0, len(ids), shard)]
     with writing(out / MANIFEST):
@@ -262,6 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, metavar="DIR", help="a trained model")
     parser.add_argument("--engine", choices=ENGINES, default="local")
     parser.add_argument("--workers", type=int, default=1, help="of Ray")
+    parser.add_argument("--shard", type=int, default=SHARD, help="rows a file")
     parser.add_argument("--method", choices=engines.METHODS, default="grad-cam")
     parser.add_argument("--layer", choices=engines.LAYERS, default="deep")
     chosen = parser.parse_args(arguments)
@@ -269,7 +273,12 @@ def main(arguments: list[str] | None = None) -> int:
     explainer = Explainer(chosen.model, chosen.method, chosen.layer, device)
     try:
         counts = explain(
-            chosen.source, chosen.out, explainer, chosen.engine, chosen.workers
+            chosen.source,
+            chosen.out,
+            explainer,
+            chosen.engine,
+            chosen.workers,
+            chosen.shard,
         )
     except CourseError as error:
         print(error, file=sys.stderr)

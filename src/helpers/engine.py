@@ -64,15 +64,15 @@ def load(folder: str | Path, device: str = "cpu") -> Engine:
     path, classes = folder / "logits.csv", list(model.classes)
     try:
         table = pd.read_csv(path)
-        table = table[table.split == "calibration"].reset_index(drop=True)
-        table = table[calibration.one_per_lesion(table.group, page["seed"])]
+        table = table[table["split"] == "calibration"].reset_index(drop=True)
+        table = table[calibration.one_per_lesion(table["group"], page["seed"])]
         probs = trained.probabilities(page, table[classes].to_numpy(np.float32))
-        truth = trained.positions(table.label, classes)
+        truth = trained.positions(table["label"], classes)
         calibration.conformal(probs, truth, probs[:1], ALPHA)
         _views(page)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, CourseError) as error:
         raise CourseError(
-            f"{path}: does not go with the model ({error!r}); train the model again"
+            f"{path}: does not go with the model ({type(error).__name__}); train the model again"
         ) from None
     return Engine(model, page, probs, truth, familiar.load(folder, page))
 
