@@ -165,11 +165,9 @@ def test_a_run_that_was_killed_goes_on(model_folder, explainer, tmp_path):
     many.mkdir()
     for k in range(60):
         (many / f"{k:04d}.png").write_bytes(served.data(served.skin(k, 300, 400)))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "helpers.archive", str(many), str(broken)]
-        + ["--model", str(model_folder), "--shard", "4"],
-        stderr=subprocess.PIPE,
-    )
+    command = [sys.executable, "-m", "helpers.archive", str(many), str(broken)]
+    command += ["--model", str(model_folder), "--shard", "4"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     while not list(broken.glob("*.parquet")):
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGKILL)

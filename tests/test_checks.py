@@ -131,6 +131,26 @@ WRONG = {
         lambda labels: labels.value_counts(normalize=True).iloc[0],
         lambda labels: 3 / 7,
     ],
+    "8_1": [
+        lambda n, rate, machines, price: [n / rate / 3600, n / rate / 3600 * price],
+        lambda n, rate, machines, price: [
+            n / rate / machines / 3600,
+            n / rate / machines / 3600 * price,  # one machine paid
+        ],
+        lambda n, rate, machines, price: [n / rate, price],
+    ],
+    "8_2": [
+        lambda seconds, share: np.quantile(seconds, share),  # between two times
+        lambda seconds, share: seconds[
+            int(np.ceil(share * len(seconds))) - 1
+        ],  # unsorted
+        lambda seconds, share: seconds.mean(),
+    ],
+    "8_3": [
+        lambda n, shard, done: [i for i in range(n) if i // shard in done],
+        lambda n, shard, done: list(range(len(done) * shard, n)),  # as if in order
+        lambda n, shard, done: [i for i in range(n) if i % shard not in done],
+    ],
     "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
 }
 

@@ -72,7 +72,8 @@ def load(folder: str | Path, device: str = "cpu") -> Engine:
         _views(page)
     except (OSError, ValueError, LookupError, TypeError, CourseError) as error:
         raise CourseError(
-            f"{path}: does not go with the model ({type(error).__name__}); train the model again"
+            f"{path}: does not go with the model ({type(error).__name__}); "
+            "train the model again"
         ) from None
     return Engine(model, page, probs, truth, familiar.load(folder, page))
 
