@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,20 +113,6 @@ def summary(out: str | Path) -> dict:
     return counts
 
 
-def rate(out: str | Path) -> float:
-    """Pictures a second of an archive just made: from its first file to its last."""
-    paths = sorted(
-        Path(out).glob("part-*.parquet"), key=lambda path: path.stat().st_mtime
-    )
-    counts = [pq.read_metadata(path).num_rows for path in paths]
-    took = paths[-1].stat().st_mtime - paths[0].stat().st_mtime
-    if took <= 0:
-        raise CourseError(
-            f"{out}: has one file, which tells no rate; take smaller shards"
-        )
-    return sum(counts[1:]) / took
-
-
 def _plan(source: Path, ids: list[str], explainer: Explainer, shard: int) -> dict:
     """What a run is about: two runs of the same plan write the same bytes."""
     listing = hashlib.sha256()
@@ -205,7 +190,6 @@ def _ray(
         return
     tables = [pd.DataFrame(batch).assign(shard=k) for k, batch in batches]
     if own := not ray.is_initialized():
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address="local",
             num_cpus=workers,

@@ -128,9 +128,12 @@ def costs_of_archive(table: pd.DataFrame) -> Figure:
     fig, ax = _rows(len(table), per_row=0.5)
     ax.barh(table.index, table.hours, 0.6, color=BLUE)
     for y, (hours, cost) in enumerate(zip(table.hours, table.cost, strict=True)):
-        told = f" {hours:,.1f} h" + (f", {cost:,.2f} $" if np.isfinite(cost) else "")
+        told = f" {hours:,.2f} h" + (
+            f", {cost:,.2f} dollars" if np.isfinite(cost) else ""
+        )
         ax.text(hours, y, told, va="center", fontsize=9)
     ax.set_xscale("log")
-    ax.set_xlim(table.hours.min() / 3, table.hours.max() * 12)
+    ax.set_xlim(table.hours.min() / 3, table.hours.max() * 20)
+    ax.grid(axis="x", which="minor", visible=False)
     ax.set_xlabel("hours")
     return fig

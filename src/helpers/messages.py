@@ -19,6 +19,9 @@ UNFAMILIAR = (
 UNCHECKED = (
     "This model has no rule that tells whether a picture is of the kind it knows."
 )
+FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12: half the time
+    FAST += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 Notice = Literal["Teaching material. Not a medical device, and not for diagnosis."]
@@ -149,8 +152,7 @@ def told(engine: Engine, found: Found, shown: np.ndarray) -> dict:
 def png(pixels: np.ndarray) -> str:
     """RGB or RGBA pixels as the data of a PNG, packed fast rather than small."""
     swap = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    how = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    data = cv2.imencode(".png", cv2.cvtColor(pixels, swap), how)[1]
+    data = cv2.imencode(".png", cv2.cvtColor(pixels, swap), FAST)[1]
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 

@@ -1,5 +1,6 @@
 """The service from outside: started, called from many sides, looked at (used by 08)."""
 
+import atexit
 import io
 import shutil
 import struct
@@ -36,6 +37,7 @@ def running(folder: str | Path, *arguments: str) -> Iterator[str]:
             stderr=errors,
             text=True,
         )
+        atexit.register(process.terminate)  # should a notebook end in between
         try:
             address = process.stdout.readline().strip()
             if not address.startswith("http"):
@@ -43,6 +45,7 @@ def running(folder: str | Path, *arguments: str) -> Iterator[str]:
                 raise CourseError(f"the service did not start: {errors.read().strip()}")
             yield address
         finally:
+            atexit.unregister(process.terminate)
             process.terminate()
             try:
                 process.communicate(timeout=70)
