@@ -110,9 +110,9 @@ def archived(model: Path, pictures: Path, folder: Path, turns: int = 3) -> None:
         for path in (folder / "local-pictures-0").glob("*.parquet")
     )
     print(
-        f"archive       {1 / each['local']:.1f} pictures/s in a loop; one worker of Ray takes "
-        f"{each['ray'] / each['local']:.2f} × its time a picture (n = {more}; the same "
-        f"bytes: {same}; {took['ray', 'few']:.0f} s for 64, where the loop takes "
+        f"archive       {1 / each['local']:.1f} pictures/s in a loop; a worker of Ray "
+        f"takes {each['ray'] / each['local']:.2f} × its time a picture (n = {more}; "
+        f"the same bytes: {same}; {took['ray', 'few']:.0f} s for 64, where the loop takes "
         f"{took['local', 'few']:.0f})"
     )
 
