@@ -483,6 +483,8 @@ def test_the_page_asks_nothing_of_others(client):
         assert answer.status_code == 200 and answer.content
         if not name.endswith("png"):
             assert "http:" not in answer.text and "https:" not in answer.text
+    limit = f"MOST = {Limits().bytes:_};"
+    assert limit in client.get("/page.js").text
     manifest = json.loads(client.get("/manifest.webmanifest").text)
     for icon in manifest["icons"]:
         image = Image.open(io.BytesIO(client.get("/" + icon["src"]).content))

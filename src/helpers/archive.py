@@ -209,6 +209,7 @@ def _ray(
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
             num_gpus=int(explainer.device == "cuda"),
+            **({"max_restarts": 0} if own else {}),  # here a dead worker ends the run
         )
         for found in explained.iter_batches(batch_size=None, batch_format="numpy"):
             (k,) = set(found.pop("shard").tolist())

@@ -10,7 +10,7 @@ import argparse
 import hmac
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Literal
@@ -225,7 +225,8 @@ def main(arguments: list[str] | None = None) -> int:
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}", flush=True)
     print(messages.NOTICE, flush=True)
-    uvicorn.Server(config).run(sockets=[bound])
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again, when all is answered
+        uvicorn.Server(config).run(sockets=[bound])
     return 0
 
 

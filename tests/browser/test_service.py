@@ -191,6 +191,8 @@ def test_a_refusal_is_read_aloud_and_the_next_picture_works(open_page):
     alert.wait_for()
     assert "not a JPEG, PNG or WebP" in alert.inner_text()
     assert page.locator("#result").is_hidden()
+    page.locator("#file").set_input_files(PICTURE | {"buffer": bytes(10_000_001)})
+    page.get_by_text("over 10 MB").wait_for()  # and it was never sent
     upload(page)
     assert alert.is_hidden()
 

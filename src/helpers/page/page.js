@@ -1,6 +1,7 @@
 // The page of the service: choose a picture, send it, show and hide what came back.
 const $ = (id) => document.getElementById(id);
 const percent = (p) => (p > 0.99 ? "over 99%" : p < 0.01 ? "under 1%" : `${Math.round(100 * p)}%`);
+const MOST = 10_000_000; // bytes, as the service has it
 let file, base, heat, answer, running;
 
 function say(text) { $("told").textContent = text; }
@@ -48,6 +49,10 @@ function send(target) {
 async function ask(target) {
   if (!file) return;
   fail("");
+  if (file.size > MOST) {
+    $("result").hidden = true;
+    return fail(`The file is over ${MOST / 1e6} MB; choose a smaller picture.`);
+  }
   say("Sending the picture…");
   $("progress").value = 0;
   $("progress").hidden = false;
