@@ -220,6 +220,21 @@ def test_without_ray_the_way_out_is_told(source, explainer, tmp_path, monkeypatc
     )
 
 
+def test_ray_that_does_not_start_says_so(source, explainer, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def busy(**_):
+        raise Exception("The current node timed out.\nMore of it.")
+
+    monkeypatch.setattr(ray, "init", busy)
+    refused(
+        lambda: archive.explain(source, tmp_path, explainer, "ray"),
+        "timed out",
+        "local",
+    )
+    assert not list(tmp_path.glob("*.parquet"))
+
+
 @pytest.mark.parametrize(
     "change, told",
     [

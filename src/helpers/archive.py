@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,33 +191,45 @@ def _ray(
         return
     tables = [pd.DataFrame(batch).assign(shard=k) for k, batch in batches]
     if own := not ray.is_initialized():
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            object_store_memory=STORE,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                object_store_memory=STORE,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except Exception as error:  # it has no kind of its own for this
+            raise CourseError(
+                f"Ray did not start ({str(error).splitlines()[0]}); try again when the "
+                "machine is less busy, or --engine local"
+            ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel("ERROR")
     try:
-        explained = ray.data.from_pandas(tables).map_batches(
-            _Actor,
-            fn_constructor_args=(explainer,),
-            batch_size=None,  # a table at a time
-            batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=1,
-            num_gpus=int(explainer.device == "cuda"),
-            **({"max_restarts": 0} if own else {}),  # here a dead worker ends the run
-        )
+        with warnings.catch_warnings(action="ignore"):  # Ray 2.64 will name _once anew
+            explained = ray.data.from_pandas(tables).map_batches(
+                _Actor,
+                fn_constructor_args=(explainer,),
+                batch_size=None,  # a table at a time
+                batch_format="numpy",
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=1,
+                num_gpus=int(explainer.device == "cuda"),
+                ray_remote_args_fn=_once if own else None,
+            )
         for found in explained.iter_batches(batch_size=None, batch_format="numpy"):
             (k,) = set(found.pop("shard").tolist())
             yield k, found
     finally:
         if own:
             ray.shutdown()
+
+
+def _once() -> dict:
+    """On one machine a worker that died (of memory, say) would only die again."""
+    return {"max_restarts": 0}
 
 
 class _Actor:

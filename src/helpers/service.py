@@ -173,8 +173,12 @@ def _static(service: FastAPI, path: Path) -> None:
 
 def _prepared(data: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The picture as the model sees it, and as it is shown."""
-    image = uploads.decode(data)
-    return images.squashed(image, size), images.boxed(image, uploads.SIDE)
+    try:
+        image = uploads.decode(data)
+        return images.squashed(image, size), images.boxed(image, uploads.SIDE)
+    finally:
+        image = None
+        guards.tidy()
 
 
 def _answers(engine: Engine, items: list) -> list:
