@@ -30,6 +30,15 @@ def test_a_service_that_cannot_start_says_why(tmp_path):
     )
 
 
+def test_a_picture_of_another_kind_is_sent_as_png(tmp_path):
+    pixels = served.skin(0)
+    for kind in ("PNG", "BMP"):
+        (tmp_path / kind).write_bytes(served.data(pixels, kind))
+        data = serving.sendable(tmp_path / kind)
+        assert np.array_equal(uploads.decode(data), pixels)
+        assert (data == (tmp_path / kind).read_bytes()) == (kind == "PNG")
+
+
 def test_without_a_browser_there_is_a_line(monkeypatch, capsys):
     monkeypatch.setattr(serving.shutil, "which", lambda _: None)
     assert serving.page("http://127.0.0.1:9", b"") is None

@@ -89,7 +89,7 @@ REFUSED = {
     "a drawing": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415, "JPEG"),
     "a GIF": (served.data(PIXELS, "GIF"), 415, "JPEG, PNG or WebP"),
     "a TIFF": (served.data(PIXELS, "TIFF"), 415, "JPEG, PNG or WebP"),
-    "one pixel": (served.data(PIXELS[:1, :1]), 422, "1×1", "32 or more"),
+    "one pixel": (served.data(PIXELS[:1, :1]), 422, "1×1", f"{uploads.MIN_SIDE} or more"),
     "a thread": (served.data(np.zeros((40, 400, 3), np.uint8)), 422, "400×40", "cut it"),
     "half a JPEG": (served.data(PIXELS, "JPEG")[:700], 422, "cut short"),
     "half a PNG": (served.data(PIXELS)[:-3000], 422, "cut short"),

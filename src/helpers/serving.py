@@ -20,7 +20,7 @@ import pandas as pd
 import requests
 from PIL import Image
 
-from . import images
+from . import images, uploads
 from .settings import CourseError
 
 KIND = {"Content-Type": "application/octet-stream"}
