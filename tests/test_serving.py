@@ -12,13 +12,13 @@ from helpers import charts, serving, uploads
 
 def test_a_load_counts_what_was_answered(model_folder):
     files = [served.data(served.skin(k)) for k in range(3)]
-    with serving.running(model_folder, "--room", "2") as address:
+    with serving.running(model_folder) as address:
         table = serving.load(address, [*files, b"no picture"], clients=4, seconds=0.5)
     assert set(table.columns) == {"status", "seconds"} and (table.seconds > 0).all()
-    assert {200, 415} <= set(table.status) <= {200, 415, 503} and len(table) >= 8
+    assert set(table.status) == {200, 415} and len(table) >= 4
     told = serving.told(table)
     assert told["n"] == (table.status == 200).sum()
-    assert told["503"] == (table.status == 503).sum()
+    assert told["503"] == 0
     assert told["p50"] <= told["p95"] <= told["p99"] and told["a second"] > 0
     with pytest.raises(requests.ConnectionError):  # it is gone with its block
         requests.get(address, timeout=60)

@@ -54,6 +54,18 @@ def running(folder: str | Path, *arguments: str) -> Iterator[str]:
                 process.communicate()
 
 
+def sendable(path: str | Path) -> bytes:
+    """A picture file as it is, or as PNG if it is of a kind that the service refuses."""
+    data = Path(path).read_bytes()
+    try:
+        uploads.decode(data)
+    except uploads.Refused:
+        file = io.BytesIO()
+        Image.fromarray(images.read(path)).save(file, "PNG")
+        data = file.getvalue()
+    return data
+
+
 def load(
     address: str, files: list[bytes], clients: int, seconds: float
 ) -> pd.DataFrame:
