@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from helpers import archive, engine, familiar, images, models, saved, serving
+from helpers import archive, crews, engine, familiar, images, models, saved, serving
 from helpers.explainer import Explainer
 
 CLASSES, SIZE, CLIENTS = ["bkl", "mel", "nv"], 128, 32
@@ -85,14 +85,14 @@ def archived(model: Path, pictures: Path, folder: Path, turns: int = 3) -> None:
         (few / path.name).symlink_to(path)
     ray.init(
         num_cpus=1,
-        object_store_memory=archive.STORE,
+        object_store_memory=crews.STORE,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
     )
     ready, took = Explainer(str(model)), {}
     for turn in range(turns):  # in turn, so that a busy moment strikes both
-        for how in archive.ENGINES:
+        for how in crews.RUNS:
             for source in (few, pictures):
                 out = folder / f"{how}-{source.name}-{turn}"
                 start = perf_counter()
@@ -102,8 +102,7 @@ def archived(model: Path, pictures: Path, folder: Path, turns: int = 3) -> None:
     ray.shutdown()
     more = len(list(pictures.iterdir())) - 64
     each = {
-        how: (took[how, pictures.name] - took[how, "few"]) / more
-        for how in archive.ENGINES
+        how: (took[how, pictures.name] - took[how, "few"]) / more for how in crews.RUNS
     }
     same = all(
         path.read_bytes() == (folder / "ray-pictures-0" / path.name).read_bytes()

@@ -14,7 +14,7 @@ import served
 from errors import refused
 from PIL import Image
 
-from helpers import archive, cam, engine, images, messages, models, trained
+from helpers import archive, cam, crews, engine, images, messages, models, trained
 from helpers.explainer import Explainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -197,7 +197,7 @@ def test_ray_writes_the_same_bytes(whole, source, explainer, tmp_path):
     assert counts == archive.summary(whole) and files(out) == files(whole)
 
 
-@pytest.mark.parametrize("how", archive.ENGINES)
+@pytest.mark.parametrize("how", crews.RUNS)
 def test_what_does_not_fit_is_refused_before_anything_starts(
     source, explainer, tmp_path, how
 ):

@@ -10,21 +10,17 @@ pictures: its own reader stops at the first one that is damaged.
 import argparse
 import hashlib
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from . import crews, messages, saved, settings
 from . import engine as engines
-from . import messages, saved, settings
 from .explainer import Explainer
 from .files import atomic, writing
 from .settings import CourseError
@@ -32,8 +28,6 @@ from .settings import CourseError
 SHARD = 256
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 MANIFEST = "manifest.json"
-ENGINES = ("local", "ray")
-STORE = 200_000_000  # bytes of shared memory for Ray on one machine: rows are small
 
 
 def explain(
@@ -47,7 +41,7 @@ def explain(
     """Explains what is not explained yet; returns the counts of the whole archive."""
     if shard < 1:
         raise CourseError(f"a file holds 1 row or more, not {shard}")
-    if engine not in ENGINES or workers < 1 or (engine == "local" and workers > 1):
+    if engine not in crews.RUNS or workers < 1 or (engine == "local" and workers > 1):
         raise CourseError(
             f"no engine {engine!r} with {workers} workers: choose local with 1, or ray"
         )
@@ -63,7 +57,7 @@ def explain(
             _agree(out, plan)
             todo = [k for k, some in enumerate(shards) if not _whole(out, k, len(some))]
             batches = [_batch(source, k, shards[k]) for k in todo]
-            run = _local if engine == "local" else _ray
+            run = crews.RUNS[engine]
             done = len(ids) - sum(len(shards[k]) for k in todo)
             with tqdm(
                 total=len(ids), initial=done, unit="pictures", disable=None
@@ -167,82 +161,6 @@ def _batch(source: Path, k: int, ids: list[str]) -> tuple[int, dict[str, np.ndar
     return k, {"id": np.array(ids, object), "path": np.array(paths, object)}
 
 
-def _local(
-    explainer: Explainer, batches: list, workers: int
-) -> Iterator[tuple[int, dict]]:
-    for k, batch in batches:
-        yield k, explainer(batch)
-
-
-def _ray(
-    explainer: Explainer, batches: list, workers: int
-) -> Iterator[tuple[int, dict]]:
-    """The same by a pool of actors; a file's pictures go to one actor together.
-
-    On a cluster, call `ray.init` first; all its machines must see the pictures.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise CourseError(
-            "Ray is not installed: pip install 'xai-derm[archive]', or --engine local"
-        ) from None
-    if not batches:
-        return
-    tables = [pd.DataFrame(batch).assign(shard=k) for k, batch in batches]
-    if own := not ray.is_initialized():
-        try:
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                object_store_memory=STORE,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-        except Exception as error:  # it has no kind of its own for this
-            raise CourseError(
-                f"Ray did not start ({str(error).splitlines()[0]}); try again when the "
-                "machine is less busy, or --engine local"
-            ) from None
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel("ERROR")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # Ray 2.64 will name _once anew
-            explained = ray.data.from_pandas(tables).map_batches(
-                _Actor,
-                fn_constructor_args=(explainer,),
-                batch_size=None,  # a table at a time
-                batch_format="numpy",
-                compute=ray.data.ActorPoolStrategy(size=workers),
-                num_cpus=1,
-                num_gpus=int(explainer.device == "cuda"),
-                ray_remote_args_fn=_once if own else None,
-            )
-        for found in explained.iter_batches(batch_size=None, batch_format="numpy"):
-            (k,) = set(found.pop("shard").tolist())
-            yield k, found
-    finally:
-        if own:
-            ray.shutdown()
-
-
-def _once() -> dict:
-    """On one machine a worker that died (of memory, say) would only die again."""
-    return {"max_restarts": 0}
-
-
-class _Actor:
-    """An Explainer that lives in a process of Ray's."""
-
-    def __init__(self, explainer: Explainer):
-        self.explainer = explainer
-
-    def __call__(self, batch: dict) -> dict:
-        shard = batch.pop("shard")
-        return self.explainer(batch) | {"shard": shard}
-
-
 def _write(
     out: Path, k: int, found: dict[str, np.ndarray], explainer: Explainer
 ) -> None:
@@ -275,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", metavar="IN", help="a folder of pictures")
     parser.add_argument("out", metavar="OUT", help="a folder of its own")
     parser.add_argument("--model", required=True, metavar="DIR", help="a trained model")
-    parser.add_argument("--engine", choices=ENGINES, default="local")
+    parser.add_argument("--engine", choices=crews.RUNS, default="local")
     parser.add_argument("--workers", type=int, default=1, help="of Ray")
     parser.add_argument("--shard", type=int, default=SHARD, help="rows a file")
     parser.add_argument("--method", choices=engines.METHODS, default="grad-cam")
