@@ -32,6 +32,7 @@ browser-test: $(STAMP) ## look at the built site with a headless Chromium
 
 bench: $(STAMP) ## time the parts of the course
 	$(PY) bench/bench.py
+	$(PY) bench/service.py
 
 clean: ## remove what was built; data, results of downloads and .venv stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

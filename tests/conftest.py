@@ -29,3 +29,13 @@ def drawn(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XAI_DERM_OUT", str(tmp_path_factory.getbasetemp() / "shared"))
         return synthetic.ensure(pictures=120, size=64, balance=1.0)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A model as training leaves it, for the service and the archive."""
+    import served
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XAI_DERM_OUT", str(tmp_path_factory.mktemp("cache")))
+        return served.model(tmp_path_factory.mktemp("served") / "model")

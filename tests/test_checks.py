@@ -131,6 +131,25 @@ WRONG = {
         lambda labels: labels.value_counts(normalize=True).iloc[0],
         lambda labels: 3 / 7,
     ],
+    "6_1": [
+        lambda heatmap, mask: (
+            ((heatmap >= 0.5) & mask).sum() / ((heatmap >= 0.5) | mask).sum()
+        ),  # a fixed threshold
+        lambda heatmap, mask: mask[
+            heatmap >= np.sort(heatmap.ravel())[-mask.sum()]
+        ].mean(),
+        lambda heatmap, mask: 1.0,
+    ],
+    "6_2": [
+        lambda probabilities: probabilities.mean(),
+        lambda probabilities: np.trapezoid(probabilities),  # steps one wide
+        lambda probabilities: probabilities[:-1].mean(),
+    ],
+    "6_3": [
+        lambda ai, truth, final: (final == ai).mean(),  # reliance, right or wrong
+        lambda ai, truth, final: ((final == ai) & (ai != truth)).mean(),
+        lambda ai, truth, final: (final != truth).mean(),
+    ],
     "7_1": [
         lambda heat, mask: ((heat > 0.5) & mask).sum() / ((heat > 0.5) | mask).sum(),
         lambda heat, mask: ((heat >= 0.5) & mask).sum() / mask.sum(),  # covered
@@ -145,6 +164,26 @@ WRONG = {
         lambda masks, mask: int((masks.mean(0) >= 0.5)[mask].any()),  # touches
         lambda masks, mask: int(masks.any(0)[mask].any()),
         lambda masks, mask: 1,
+    ],
+    "8_1": [
+        lambda n, rate, machines, price: [n / rate / 3600, n / rate / 3600 * price],
+        lambda n, rate, machines, price: [
+            n / rate / machines / 3600,
+            n / rate / machines / 3600 * price,  # one machine paid
+        ],
+        lambda n, rate, machines, price: [n / rate, price],
+    ],
+    "8_2": [
+        lambda seconds, share: np.quantile(seconds, share),  # between two times
+        lambda seconds, share: seconds[
+            int(np.ceil(share * len(seconds))) - 1
+        ],  # unsorted
+        lambda seconds, share: seconds.mean(),
+    ],
+    "8_3": [
+        lambda n, shard, done: [i for i in range(n) if i // shard in done],
+        lambda n, shard, done: list(range(len(done) * shard, n)),  # as if in order
+        lambda n, shard, done: [i for i in range(n) if i % shard not in done],
     ],
     "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
 }

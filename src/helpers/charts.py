@@ -121,3 +121,19 @@ def by_group(frame: pd.DataFrame, value: str, group: str, xlabel: str) -> Figure
     ax.set_yticks(range(1, len(names) + 1), names)
     ax.set_xlabel(xlabel)
     return fig
+
+
+def costs_of_archive(table: pd.DataFrame) -> Figure:
+    """Hours (bars, on a logarithmic scale) and the cost of each way, a row each."""
+    fig, ax = _rows(len(table), per_row=0.5)
+    ax.barh(table.index, table.hours, 0.6, color=BLUE)
+    for y, (hours, cost) in enumerate(zip(table.hours, table.cost, strict=True)):
+        told = f" {hours:,.2f} h" + (
+            f", {cost:,.2f} dollars" if np.isfinite(cost) else ""
+        )
+        ax.text(hours, y, told, va="center", fontsize=9)
+    ax.set_xscale("log")
+    ax.set_xlim(table.hours.min() / 3, table.hours.max() * 20)
+    ax.grid(axis="x", which="minor", visible=False)
+    ax.set_xlabel("hours")
+    return fig

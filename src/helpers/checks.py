@@ -337,3 +337,40 @@ def ex_7_3(answer) -> None:
         trials.append(((masks, mask), int(mask.flat[masks.mean(0).argmax()])))
     hint = "Mean of the masks, the place where it is largest, and: is it in the mask?"
     _check("Exercise 7.3", answer, trials, hint)
+
+
+def ex_8_1(answer) -> None:
+    """(pictures, a second, machines, price an hour) → hours and cost."""
+    trials = []
+    for n, rate, machines, price in (
+        (3600, 1.0, 1, 2.0),
+        (400_000, 50.0, 1, 0.4),
+        (400_000, 50.0, 10, 0.4),
+        (1000, 7.0, 3, 1.5),
+    ):
+        hours = n / rate / machines / 3600
+        trials.append(((n, rate, machines, price), [hours, hours * machines * price]))
+    hint = "Each machine works for the same hours, and each of them is paid."
+    _check("Exercise 8.1", answer, trials, hint)
+
+
+def ex_8_2(answer) -> None:
+    """(seconds of all answers, share) → the least time that so many were done in."""
+    rng = np.random.default_rng(0)
+    trials = [((np.array([3.0, 1, 2, 4]), 0.5), 2.0), ((np.array([5.0]), 0.99), 5.0)]
+    for share in (0.5, 0.95, 0.99):
+        seconds = rng.exponential(size=37)
+        ranked = np.sort(seconds)[int(np.ceil(share * 37)) - 1]
+        trials.append(((seconds, share), ranked))
+    hint = "Sort; the answer is one of the times: round the rank up, and count from 0."
+    _check("Exercise 8.2", answer, trials, hint)
+
+
+def ex_8_3(answer) -> None:
+    """(pictures, rows a file, finished files) → positions of the pictures to do."""
+    trials = []
+    for n, shard, done in ((10, 4, [0]), (10, 4, [2, 0]), (7, 7, []), (9, 2, [4, 1])):
+        left = [i for i in range(n) if i // shard not in done]
+        trials.append(((n, shard, done), left))
+    hint = "Picture i lies in file i // rows; the last file may be shorter."
+    _check("Exercise 8.3", answer, trials, hint)

@@ -29,13 +29,15 @@ FAULTS = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError)
 FAULTS += (struct.error, zlib.error, *BOMBS)  # all that PIL raises over a broken file
 
 
-def read(path: str | Path) -> np.ndarray:
+def read(path: str | Path, side: int | None = None) -> np.ndarray:
     """One picture as H×W×3 uint8 RGB: upright, 16 bit scaled, transparency on black.
+
+    Where only `side` pixels are wanted, a JPEG may come smaller, at least twice that.
 
     (PIL gives colour of 16 bit as its upper 8: within one level of the scaled value.)
     """
     try:
-        return np.asarray(_decode(path))
+        return np.asarray(_decode(path, side))
     except FAULTS as error:
         raise _refusal(path, error) from None
 
@@ -99,6 +101,14 @@ def squashed(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
+def boxed(image: np.ndarray, side: int) -> np.ndarray:
+    """One picture in its own proportions, its longer side `side` pixels, antialiased."""
+    scale = side / max(image.shape[:2])
+    size = tuple(max(round(scale * n), 1) for n in image.shape[1::-1])
+    way = Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize(size, way, reducing_gap=3))
+
+
 def load_masks(table: pd.DataFrame, size: int, out: Path | None = None) -> np.ndarray:
     """The masks of a table, N×size×size bool, squashed just as their pictures are."""
 
@@ -128,10 +138,15 @@ def _decode(path: str | Path, side: int | None = None) -> Image.Image:
     if _is_dicom(path):
         return dicom.picture(path)
     with _open(path) as image:
-        if side:
-            image.draft(None, (2 * side, 2 * side))  # as PIL's own thumbnails
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        return upright(image, side)
+
+
+def upright(image: Image.Image, side: int | None = None) -> Image.Image:
+    """An opened picture, decoded: RGB, turned as its EXIF says, and nothing else."""
+    if side:
+        image.draft(None, (2 * side, 2 * side))  # as PIL's own thumbnails
+    image.load()
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         deep = np.asarray(image)
         if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
