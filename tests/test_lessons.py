@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import cam, duplicates, hooks, multilabel, splits
+from helpers import cam, duplicates, hooks, localisation, multilabel, splits
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -52,6 +52,8 @@ COMPARED = {("01_data_audit", "leaks"), ("01_data_audit", "expected_leak")}
 COMPARED |= {(LOOK, "kept"), (LOOK, "grad_cam")}
 FILMS = "07_chest_xrays"
 COMPARED |= {(FILMS, "masked_bce")}
+BELIEVE = "06_evaluation"
+COMPARED |= {(BELIEVE, name) for name in ("overlap", "pointing", "energy")}
 
 
 def test_every_lesson_with_a_namesake_is_compared_here():
@@ -167,3 +169,19 @@ def test_masked_bce(seed):
     y[torch.rand(6, 4) < 0.3] = torch.nan
     assert y.isnan().any()
     assert torch.equal(taught(z, y, weight), multilabel.masked_bce(z, y, weight))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rulers_of_evaluation(seed):
+    taught = lessons(ROOT / f"notebooks/{BELIEVE}.ipynb")
+    rng = np.random.default_rng(seed)
+    heat, mask = rng.random((5, 7, 9)), rng.random((5, 7, 9)) < 0.3
+    mask[:, 0, 0] = True
+    heat[0, :2] = 2  # several hottest places
+    for name, more, helper in (
+        ("overlap", (0.5,), localisation.overlap(heat, mask, [0.5])[:, 0]),
+        ("pointing", (), localisation.pointing(heat, mask, 0)),
+        ("energy", (), localisation.energy(heat, mask)),
+    ):
+        mine = [taught[name](h, m, *more) for h, m in zip(heat, mask, strict=True)]
+        np.testing.assert_allclose(mine, helper)

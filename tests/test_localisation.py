@@ -290,3 +290,16 @@ def test_what_does_not_fit_is_refused():
         assert "number 1" in line
         refused(lambda m=measure: m(-bad[:1], MASK), "not negative")
     refused(lambda: localisation.tuned(bad[:1], MASK & False), "tuned")
+
+
+def test_more_maps_that_ask_no_model():
+    pixels = np.full((2, 20, 24, 3), 200, np.uint8)
+    pixels[:, 8:12, 8:14] = (90, 40, 30)
+    usual = np.linspace(0, 1, 480, dtype=np.float32).reshape(20, 24)
+    maps = localisation.dumb(pixels, usual, seed=3)
+    assert all(m.shape == (2, 20, 24) for m in maps.values()) and "darkness" not in maps
+    assert (maps["mean training lesion"] == usual).all()
+    unlike = maps["colour unlike skin"]
+    assert (unlike[:, 8:12, 8:14] > 100).all() and (unlike[:, :8] == 0).all()
+    again = localisation.dumb(pixels, usual, seed=3)["random"]
+    assert (maps["random"] == again).all() and np.ptp(again) > 0.9

@@ -1,7 +1,9 @@
 """Scores with intervals that respect lesions."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from errors import refused
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -436,3 +438,22 @@ def test_what_cannot_be_scored_is_refused_in_one_line(call, said):
     with pytest.raises(CourseError, match=said) as refused:
         call()
     assert "\n" not in str(refused.value)
+
+
+def test_told_is_the_mean_with_its_interval():
+    values, group = np.array([-1.0, 0, 2, np.nan]), list("abcd")
+    mean, low, high = metrics.mean_interval(values[:3], group[:3])
+    text = f"{mean:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    assert metrics.told(values, group) == text and "−" in text
+
+
+def test_strata_are_means_of_their_parts():
+    rng = np.random.default_rng(0)
+    values, group = rng.random(40), rng.integers(0, 20, 40)
+    first = np.arange(40) < 25
+    parts = {"first": first, "last": ~first, "few": np.arange(40) < 3}
+    found = metrics.strata(values, group, parts)
+    assert list(found.index) == ["first", "last"] and list(found.n) == [25, 15]
+    whole = metrics.means({"first": values[first]}, group[first])
+    pd.testing.assert_frame_equal(found.loc[["first"]], whole)
+    refused(lambda: metrics.strata(values, group, parts, least=30), "no part has 30")

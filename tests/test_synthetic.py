@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from errors import refused
 from scipy import ndimage
 
 from helpers import (
@@ -442,3 +443,16 @@ def test_the_imbalance_is_that_of_the_published_counts():
     public = splits.published()
     ham = public[public.dataset == "ham10000"].groupby("label").group
     assert {k: (g.nunique(), len(g)) for k, g in ham} == LESIONS
+
+
+@pytest.mark.parametrize("name", artefacts.ARTEFACTS)
+def test_a_stamp_changes_pictures_where_it_says(name):
+    rng = np.random.default_rng(0)
+    pixels = np.full((3, 96, 96, 3), 180, np.uint8)
+    marked, masks = artefacts.stamped(pixels, name, seed=1)
+    again, _ = artefacts.stamped(pixels, name, seed=1)
+    assert (marked == again).all() and (pixels == 180).all() and masks.any((1, 2)).all()
+    changed = (np.abs(marked.astype(int) - 180) > 40).any(3)
+    assert changed[masks].mean() > 0.03 and changed[~masks].mean() < 0.005
+    assert not (marked[0] == marked[1]).all(), "each picture has its own"
+    refused(lambda: artefacts.stamped(pixels, f"{name}s {rng.random()}"), "ruler")

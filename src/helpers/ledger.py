@@ -60,7 +60,8 @@ def settle(
     measured, why = " ".join(measured.split()), " ".join(why.split())
     value = [float(part) for part in value]
     _check(number, holds, measured, value, n, verdict, why, on)
-    found, listed = _cases(cfg.dataset, cfg.profile, cfg.seed)
+    own = cfg.dataset, cfg.profile, cfg.seed
+    found, listed = (None, None) if on else _cases(*own)  # of the run's own pictures
     entry = {
         "number": int(number),
         "verdict": verdict or (HOLDS if holds else FAILS),

@@ -144,13 +144,11 @@ def _run(name: str, entry: dict | None, kind: str) -> str:
 
 def _facts(run: dict) -> str:
     """The run that an entry is from."""
-    cases = f"{run['cases']:,}"
-    if run["cases"] != run["listed"]:
-        cases += f" of {run['listed']:,}"
-    return (
-        f"{TITLES[run['dataset']]} ({cases} pictures), {run['profile']} profile, "
-        f"seed {run['seed']}, {run['date']}"
-    )
+    data, found, listed = TITLES[run["dataset"]], run["cases"], run["listed"]
+    if found is not None:
+        cases = f"{found:,}" if found == listed else f"{found:,} of {listed:,}"
+        data += f" ({cases} pictures)"
+    return f"{data}, {run['profile']} profile, seed {run['seed']}, {run['date']}"
 
 
 def _filter(now: dict[int, dict], references: dict) -> str:
