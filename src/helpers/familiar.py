@@ -28,7 +28,8 @@ class Familiar:
 
     def strangeness(self, features: np.ndarray) -> np.ndarray:
         """1 - cosine to the fifth nearest (N of N×D): 0 is the same, 1 nothing alike."""
-        alike = unit(features) @ self.features.T
+        pair = torch.from_numpy(unit(features)), torch.from_numpy(self.features)
+        alike = (pair[0] @ pair[1].float().T).numpy()  # torch's threads, as all else
         return 1 - np.partition(alike, -NEAREST, axis=1)[:, -NEAREST]
 
 
