@@ -30,8 +30,7 @@ def lines(
     if zero is not None:
         ax.axhline(zero, color=GREY, ls=":", lw=1.2, zorder=0.5)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    columns = 2 if len(frames) < 5 else 3
-    fig.legend(loc="outside upper left", ncols=columns, fontsize=9)
+    fig.legend(loc="outside upper left", ncols=2, fontsize=9)
     return fig
 
 
