@@ -33,7 +33,7 @@ def case(monkeypatch):
 def test_it_finds_what_it_was_shown(case):
     pixels, masks, train = case
     state = torch.get_rng_state()
-    found = unet.heatmaps(pixels, masks, train, epochs=12)
+    found = unet.heatmaps(pixels, masks, train, steps=60)
     assert found.shape == masks.shape and found.min() >= 0 and found.max() <= 1
     assert torch.equal(torch.get_rng_state(), state)
     held = ~train
@@ -44,17 +44,17 @@ def test_it_finds_what_it_was_shown(case):
 
 def test_it_learns_once_and_from_the_training_masks_alone(case, monkeypatch):
     pixels, masks, train = case
-    first = unet.heatmaps(pixels, masks, train, epochs=1)
+    first = unet.heatmaps(pixels, masks, train, steps=3)
     (kept,) = (unet.below_out("cache")).glob("unet_*.npy")
     learnt = unet._learnt
     monkeypatch.setattr(unet, "_learnt", lambda *a: pytest.fail("it learnt again"))
     other = masks.copy()
     other[~train] = False  # the masks of the others are never read
-    assert (unet.heatmaps(pixels, other, train, epochs=1) == first).all()
+    assert (unet.heatmaps(pixels, other, train, steps=3) == first).all()
     monkeypatch.setattr(unet, "_learnt", learnt)
     kept.write_bytes(kept.read_bytes()[:200])  # a broken file is made anew
-    assert (unet.heatmaps(pixels, masks, train, epochs=1) == first).all()
-    assert (unet.heatmaps(pixels, masks, train, epochs=1, seed=1) != first).any()
+    assert (unet.heatmaps(pixels, masks, train, steps=3) == first).all()
+    assert (unet.heatmaps(pixels, masks, train, steps=3, seed=1) != first).any()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (17, 30)])

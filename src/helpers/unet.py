@@ -54,7 +54,7 @@ def _block(ins: int, outs: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def heatmaps(pixels, masks, train, epochs: int = 4, seed: int = 0) -> np.ndarray:
+def heatmaps(pixels, masks, train, steps: int = 130, seed: int = 0) -> np.ndarray:
     """For every picture, how likely each place is lesion (N×H×W in [0, 1]).
 
     Learnt from the masks (N×H×W bool) of the pictures in `train` (N bool) alone.
@@ -69,7 +69,7 @@ def heatmaps(pixels, masks, train, epochs: int = 4, seed: int = 0) -> np.ndarray
             f"pictures {pixels.shape}, masks {masks.shape}, train {train.shape} with "
             f"{train.sum()}: give N×H×W×3, N×H×W, N, and one picture to learn from"
         )
-    key = saved.key(epochs, seed, SIDE, WIDTHS, pixels, masks[train], train)
+    key = saved.key(steps, seed, SIDE, WIDTHS, pixels, masks[train], train)
     path = below_out("cache", f"unet_{key}.npy")
     with FileLock(path.with_suffix(".lock")):
         try:
@@ -77,14 +77,14 @@ def heatmaps(pixels, masks, train, epochs: int = 4, seed: int = 0) -> np.ndarray
         except (FileNotFoundError, ValueError, EOFError):  # none yet, or a broken one
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
-                found = _learnt(pixels, masks, train, epochs)
+                found = _learnt(pixels, masks, train, steps)
             with atomic(path) as part, open(part, "wb") as to:
                 np.save(to, found)
     large = torch.from_numpy(found.astype(np.float32) / 255)[:, None]
     return interpolate(large, pixels.shape[1:3], mode="bilinear")[:, 0].numpy()
 
 
-def _learnt(pixels, masks, train, epochs: int) -> np.ndarray:
+def _learnt(pixels, masks, train, steps: int) -> np.ndarray:
     """The small maps as bytes (N×64×64)."""
     small = {"mode": "area", "size": (SIDE, SIDE)}
     x = torch.cat(
@@ -95,17 +95,16 @@ def _learnt(pixels, masks, train, epochs: int) -> np.ndarray:
     ).contiguous()
     y = interpolate(torch.from_numpy(masks[train]).float()[:, None], **small)[:, 0]
     net, seen = UNet(), x[torch.from_numpy(train)]
-    steps = epochs * -(-len(seen) // 32)
     adam = torch.optim.AdamW(net.parameters(), 1e-3)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, 5e-3, total_steps=steps)
-    for _ in tqdm(range(epochs), desc="U-Net", disable=not watched()):
-        for rows in torch.randperm(len(seen)).split(32):
-            turn = torch.randint(4, ()).item()
-            some, aim = (torch.rot90(t[rows], turn, (-2, -1)) for t in (seen, y))
-            adam.zero_grad()
-            binary_cross_entropy_with_logits(net(some), aim).backward()
-            adam.step()
-            rate.step()
+    for _ in tqdm(range(steps), desc="U-Net", disable=not watched()):
+        rows = torch.randperm(len(seen))[:32]
+        turn = torch.randint(4, ()).item()
+        some, aim = (torch.rot90(t[rows], turn, (-2, -1)) for t in (seen, y))
+        adam.zero_grad()
+        binary_cross_entropy_with_logits(net(some), aim).backward()
+        adam.step()
+        rate.step()
     with torch.inference_mode(), models.quiet(net):
         found = torch.cat([net(some).sigmoid() for some in x.split(64)])
     return (found * 255).round().byte().numpy()
