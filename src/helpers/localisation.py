@@ -184,13 +184,17 @@ def table(maps: dict, masks: np.ndarray, group, measure=ranking) -> pd.DataFrame
 
 
 def dumb(pixels: np.ndarray, usual: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """More such maps: without darkness, but at random, by colour, and where lesions
-    `usual`-ly lie: the mean of training masks (H×W)."""
+    """More such maps, each from 0 to 1: not darkness, but at random, by colour, and where
+    lesions `usual`-ly lie: the mean of training masks (H×W)."""
     found, shape = blind(pixels), pixels.shape[:3]
     found.pop("darkness")
     found["random"] = np.random.default_rng(seed).random(shape, np.float32)
     found["colour unlike skin"] = unlike_skin(pixels)
-    return found | {"mean training lesion": np.broadcast_to(usual, shape)}
+    found["mean training lesion"] = np.broadcast_to(usual, shape)
+    highest = {
+        n: np.maximum(m.max((1, 2), keepdims=True), 1e-9) for n, m in found.items()
+    }
+    return {name: m / highest[name] for name, m in found.items()}
 
 
 def blind(pixels: np.ndarray) -> dict[str, np.ndarray]:

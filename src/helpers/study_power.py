@@ -22,8 +22,9 @@ CHUNK = 500_000  # simulated answers held at once
 class Readers:
     """The median simulated reader, and what an explanation adds (`more_…`).
 
-    Readers differ by `spread`, and in what an explanation adds by `varies`: log-odds
-    for shares, points for trust and confidence, logarithms for seconds.
+    `more_follow_…` is added to the share itself. Readers differ by `spread`, and in what
+    an explanation adds by `varies`: log-odds for shares, points for trust and confidence,
+    logarithms for seconds.
     """
 
     skill: float = 0.7  # the first decision is right; a wrong one is any other class
