@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,6 +252,17 @@ def test_another_plan_is_refused(whole, source, explainer, change, told):
         lambda: archive.explain(source, whole, explainer, shard=5), whole, "rows a file"
     )
     assert files(whole) == before
+
+
+def test_a_recalibrated_model_is_another_plan(source, explainer, tmp_path):
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(explainer.folder, model)
+    archive.explain(source, out, Explainer(str(model)), shard=SHARD)
+    page = model / "model.json"
+    told = json.loads(page.read_text())
+    page.write_text(json.dumps(told | {"temperature": told["temperature"] * 2}))
+    again = Explainer(str(model))
+    refused(lambda: archive.explain(source, out, again, shard=SHARD), "calibration")
 
 
 def test_changed_pictures_and_strange_folders_are_refused(source, explainer, tmp_path):

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from . import crews, messages, saved, settings
+from . import crews, familiar, messages, saved, settings
 from . import engine as engines
 from .explainer import Explainer
 from .files import atomic, writing
@@ -114,12 +115,19 @@ def _plan(source: Path, ids: list[str], explainer: Explainer, shard: int) -> dic
     for name in ids:
         stat = (source / name).stat()
         listing.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    page = saved.read_page(explainer.folder)
+    rule = familiar.place(explainer.folder, page)
+    known = rule.read_bytes() if rule.is_file() else b""
     return {
         "notice": messages.NOTICE,
         "pictures": listing.hexdigest(),
         "count": len(ids),
         "rows a file": shard,
-        "model": saved.read_page(explainer.folder)["sha256"],
+        "model": page["sha256"],
+        "calibration": [page["temperature"], page["shift"], page["recipe"]["views"]],
+        "familiar": hashlib.sha256(known).hexdigest(),
+        "device": explainer.device,
+        "torch": version("torch"),
         "method": explainer.method,
         "layer": explainer.layer,
         "threads": explainer.threads,  # another number rounds the last digit otherwise

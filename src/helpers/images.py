@@ -151,7 +151,8 @@ def upright(image: Image.Image, side: int | None = None) -> Image.Image:
         deep = np.asarray(image)
         if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
             raise ValueError("32-bit values")
-        return Image.fromarray(np.round(deep / 257).astype(np.uint8)).convert("RGB")
+        deep = (deep.astype(np.int32) + 128) // 257  # rounds, and stays small
+        return Image.fromarray(deep.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))

@@ -11,6 +11,7 @@ import hmac
 import socket
 import sys
 from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Literal
@@ -226,6 +227,12 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_graceful_shutdown=60,  # seconds for what is inside when told to stop
     )
     host, port = bound.getsockname()[:2]
+    if key is None and not ip_address(host).is_loopback:
+        print(
+            f"{host} is open to the network: whoever reaches this port may ask, and read "
+            "/metrics; give --key-file",
+            file=sys.stderr,
+        )
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}", flush=True)
     print(messages.NOTICE, flush=True)

@@ -15,7 +15,7 @@ from .settings import CourseError
 FORMATS = ("JPEG", "PNG", "WEBP")
 TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 MAX_BYTES = 10_000_000
-MAX_PIXELS = 50_000_000  # a phone's largest; decoded, 150 MB
+MAX_PIXELS = 50_000_000  # a phone's largest; 150 MB, while transparent 750 MB
 MIN_SIDE = 16  # pixels: below, there is nothing to see (DermaMNIST has 28)
 MAX_RATIO = 5  # long to short: beyond, squashing it to a square leaves no likeness
 MAX_SCANS = 64  # of a progressive JPEG, where 10 are usual: each costs a whole decoding
