@@ -157,6 +157,7 @@ def test_another_class_another_map(open_page):
 
 def test_all_of_it_by_keyboard(open_page):
     page = open_page()
+    page.on("filechooser", lambda _: None)  # caught from here on, not only when asked
     page.keyboard.press("Tab")  # the camera
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
