@@ -12,6 +12,19 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_DERM_DATA", str(tmp_path / "data"))
 
 
+@pytest.fixture
+def style():
+    """The course's look for charts, for this test alone; nothing stays open."""
+    import matplotlib.pyplot as plt
+
+    from helpers import figures
+
+    with plt.rc_context():
+        figures.style()
+        yield
+    plt.close("all")
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Small networks gain nothing from a second one, and lose much on a busy machine."""

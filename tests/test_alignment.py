@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from helpers import alignment
+from helpers import alignment, localisation
 
 S = alignment.SIDE
 MASK = np.zeros((1, S, S), bool)
@@ -118,7 +118,7 @@ def test_known_maps_get_what_they_deserve():
     assert (
         alignment.overlaps(upper, MASK) == 1 and alignment.overlaps(OUTSIDE, MASK) == 0
     )
-    assert alignment.precision(OUTSIDE, MASK)[0] < 0.1
+    assert localisation.precision(OUTSIDE, MASK)[0] < 0.1
     left, right = at(100, 10), at(100, 100)
     half = MASK & (np.arange(S) < S // 2)
     assert (

@@ -5,17 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import evaluation_charts, figures
+from helpers import evaluation_charts
 
 plt.switch_backend("agg")
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context():
-        figures.style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 @pytest.mark.parametrize("index", [[0.0, 0.5, 1.0], ["none", "head", "blocks.6"]])

@@ -12,17 +12,9 @@ from matplotlib.text import Annotation
 from helpers import figures, score_charts
 
 plt.switch_backend("agg")
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("style")]
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 LONG = "fine-tuned, with discriminative learning rates, mixup and twelve views"
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context():
-        figures.style()
-        yield
-    plt.close("all")
 
 
 def words(ax) -> list[str]:

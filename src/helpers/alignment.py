@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import average_precision_score
 
 from . import cam, images, localisation, metrics
 from .settings import CourseError
@@ -123,12 +122,6 @@ def agreement(heatmaps, masks, threshold=HOT) -> np.ndarray:
     return ((heatmaps >= threshold) == masks).mean((1, 2))
 
 
-def precision(heatmaps, masks) -> np.ndarray:
-    """The area under precision and recall of the places, hottest first."""
-    pairs = zip(heatmaps.reshape(len(masks), -1), masks, strict=True)
-    return np.array([average_precision_score(m.ravel(), h) for h, m in pairs])
-
-
 def same_side(heatmaps, masks) -> np.ndarray:
     """Is the hottest place in a half of the film, left or right, that a box reaches?"""
     half = masks.shape[2] // 2
@@ -139,7 +132,7 @@ def same_side(heatmaps, masks) -> np.ndarray:
 
 DEFINITIONS = {
     "mean IoU, hot at half": iou,
-    "box AUPRC": precision,
+    "box AUPRC": localisation.precision,
     "share of the heat in the boxes": localisation.energy,
     "IoU at least a tenth": lambda h, m: (iou(h, m) >= 0.1).astype(float),
     "share of the boxes that is hot at half": covered,
