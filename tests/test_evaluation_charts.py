@@ -25,6 +25,18 @@ def test_lines_hold_their_scores_and_bands(index):
         assert [t.get_text() for t in ax.get_xticklabels()] == index
 
 
+def test_ranked_rows_come_best_first_with_their_numbers():
+    table = pd.DataFrame({"score": [0.2, 0.9]}, ["low", "high"]).assign(low=0.1, high=1)
+    other = pd.DataFrame({"score": [0.5], "low": 0.4, "high": 0.6}, ["between"])
+    (ax,) = evaluation_charts.ranked({"clever": table, "dumb": other}, "x").axes
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert names == ["high", "between", "low"]
+    told = {names[round(text.xy[1])]: text.get_text() for text in ax.texts}
+    assert told == {"high": "0.90", "between": "0.50", "low": "0.20"}
+    dots = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
+    assert dots == {"clever": [0.2, 0.9], "dumb": [0.5]}
+
+
 def test_agreement_prints_every_number():
     values = np.array([[1.0, -0.25], [-0.25, 1.0]])
     fig = evaluation_charts.agreement(values, ["one", "two"])

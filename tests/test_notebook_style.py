@@ -25,7 +25,7 @@ ENDING = [
     "References and data credits",
 ]
 TAGS = {"bootstrap", "parameters", "lesson", "claim", "exercise", "check", "solution"}
-TAGS |= {"interactive", "navigation"}
+TAGS |= {"interactive", "navigation", "cover"}
 FORBIDDEN = {
     "a bare except": r"except\s*:",
     "silenced warnings": r"filterwarnings\(\s*[\"']ignore",

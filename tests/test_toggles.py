@@ -32,7 +32,7 @@ def parts(text: str):
     """The markup, and what its script is given."""
     html = BeautifulSoup(text, "html.parser")
     [script] = html.find_all("script")
-    found = re.search(r"const data = (\{.*\}), \[w, h\]", script.extract().string)
+    found = re.search(r"\n}\)\((\{.*\})\)$", script.extract().string)
     return html, json.loads(found[1])
 
 

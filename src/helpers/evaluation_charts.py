@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .figures import BLUE, GREEN, GREY, LIGHT_MAP, ORANGE, PINK
 
 STYLES = [(BLUE, "o-"), (ORANGE, "D-"), (GREEN, "s-"), (PINK, "^-"), (GREY, "v--")]
+RIGHT = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
 
 
 def lines(
@@ -31,6 +32,33 @@ def lines(
         ax.axhline(zero, color=GREY, ls=":", lw=1.2, zorder=0.5)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     fig.legend(loc="outside upper left", ncols=2, fontsize=9)
+    return fig
+
+
+def ranked(kinds: dict[str, pd.DataFrame], xlabel: str) -> Figure:
+    """Rows of scores with their intervals, the best above; a kind of rows a colour."""
+    order = pd.concat(kinds.values()).score.sort_values(ascending=False).index
+    place = {name: at for at, name in enumerate(order)}
+    fig, ax = plt.subplots(figsize=(5.6, 1 + 0.3 * len(order)))
+    for (kind, frame), (colour, style) in zip(kinds.items(), STYLES, strict=False):
+        y = [place[name] for name in frame.index]
+        ax.hlines(y, frame.low, frame.high, color=colour, lw=2.5, alpha=0.6)
+        ax.plot(
+            frame.score,
+            y,
+            style[0],
+            color=colour,
+            label=kind,
+            ms=6,
+            ls="",
+            clip_on=False,
+        )
+        for at, score in zip(y, frame.score, strict=True):
+            ax.annotate(f"{score:.2f}", (1.02, at), **RIGHT)
+    ax.set_yticks(range(len(order)), order)
+    ax.set(xlabel=xlabel, xlim=(0, 1), ylim=(len(order) - 0.5, -0.5))
+    ax.grid(axis="y", visible=False)
+    fig.legend(loc="outside upper left", ncols=3, fontsize=9)
     return fig
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from filelock import FileLock, Timeout
 
-from helpers import ledger_page, navigation, reference, runner
+from helpers import ledger_page, navigation, reference, runner, toggles
 from helpers.files import below_out
 from helpers.html_tables import with_numbers
 from helpers.settings import CourseError, out_folder, root
@@ -24,6 +24,14 @@ from helpers.settings import CourseError, out_folder, root
 # Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
 TAGS = {"solution": "hide-input"}
 LEFT_OUT = ("bootstrap", "navigation")
+EXPLORER = """```{raw} html
+<link rel="stylesheet" href="_static/explorer/toggle.css">
+<link rel="stylesheet" href="_static/explorer.css">
+<div class="explorer" data-from="_static/explorer"><p>This page needs JavaScript.</p></div>
+<script src="_static/explorer/toggle.js"></script>
+<script src="_static/explorer/index.js"></script>
+<script src="_static/explorer.js"></script>
+```"""
 LIVE = "<p><em>In a running notebook a live viewer stands here.</em></p>"
 
 
@@ -71,6 +79,10 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
     (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
     (pages / "model_cards.md").write_text(model_cards(), "utf-8")
+    cases = pages / "cases.md"
+    cases.write_text(
+        cases.read_text("utf-8").replace("%cases%", explorer(pages)), "utf-8"
+    )
     claims = ledger_page.page(notebooks, reference.runs())
     (pages / "ledger.md").write_text(claims, "utf-8")
 
@@ -154,6 +166,17 @@ def model_cards() -> str:
     )
     nothing = [] if texts else ["No model has been trained yet: run notebook 02."]
     return "\n\n".join(["# Model cards", intro, *texts, *nothing, ""])
+
+
+def explorer(pages: Path) -> str:
+    """The body of the case explorer; its scripts, made by notebook 08, come along."""
+    made, kept = out_folder() / "results" / "explorer", pages / "_static" / "explorer"
+    if not (made / "index.js").exists():
+        return "No case has been kept yet: run notebook 08."
+    shutil.copytree(made, kept)
+    (kept / "toggle.js").write_text(f"window.heatToggle = {toggles.SCRIPT}\n", "utf-8")
+    (kept / "toggle.css").write_text(toggles.CSS, "utf-8")
+    return EXPLORER
 
 
 def keep(name: str) -> Path:
