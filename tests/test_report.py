@@ -40,6 +40,8 @@ def course(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "root", lambda: tmp_path)
     shutil.copy(root() / "pyproject.toml", tmp_path)
     shutil.copytree(root() / "report", tmp_path / "report")
+    (tmp_path / "data").mkdir()
+    shutil.copy(root() / "data" / "README.md", tmp_path / "data")
     notebooks = tmp_path / "notebooks"
     table = "import pandas as pd\npd.DataFrame({'lesion': ['a', 'b'], 'size': [1, 20]})"
     formula = new_markdown_cell("## 1. Why?\n\n$$ \\frac{1}{2} $$")

@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -75,10 +76,14 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     (pages / "notebooks").mkdir()
     for name, notebook in notebooks.items():
         nbformat.write(as_page(name, notebook), pages / "notebooks" / f"{name}.ipynb")
-    index = pages / "index.md"
+    index, about = pages / "index.md", pages / "about.md"
     index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
+    for page in (index, about):
+        text = page.read_text("utf-8").replace("%repository%", navigation.repository())
+        page.write_text(text.replace("%version%", version("xai-derm")), "utf-8")
     (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
     (pages / "model_cards.md").write_text(model_cards(), "utf-8")
+    shutil.copy(root() / "data" / "README.md", pages / "data.md")
     cases = pages / "cases.md"
     cases.write_text(
         cases.read_text("utf-8").replace("%cases%", explorer(pages)), "utf-8"
@@ -122,13 +127,30 @@ def front_page(text: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     def row(match: re.Match) -> str:
         number, topic = match.groups()
         if number in by_number:
-            return f"| {number} | [{topic}](notebooks/{by_number[number]}.ipynb) |"
-        return f"| {number} | {topic} *(in preparation)* |"
+            return f"- {number} [**{topic}**](notebooks/{by_number[number]}.ipynb)"
+        return f"- {number} **{topic}** *(in preparation)*"
 
-    text = re.sub(r"^\| (\d\d) \| (.+?) \|", row, text, flags=re.MULTILINE)
+    text = re.sub(r"^- (\d\d) \*\*(.+?)\*\*", row, text, flags=re.MULTILINE)
+    text = text.replace("%cover%", cover(notebooks))
+    text = text.replace("%first%", next(iter(notebooks)))
     for fact in ("Profile", "Data set"):
         text = text.replace(f"%{fact.lower()}%", of_all(fact, notebooks))
     return text
+
+
+def cover(notebooks: dict[str, nbformat.NotebookNode]) -> str:
+    """The figure of the cell tagged `cover`, with a link to its notebook."""
+    for name, notebook in notebooks.items():
+        for cell in notebook.cells:
+            if not navigation.tagged(cell, "cover"):
+                continue
+            data = [output.get("data", {}) for output in cell.outputs]
+            shown = [some["text/html"] for some in data if "text/html" in some]
+            if shown:
+                figure = "\n".join(["```{raw} html", *shown, "```"])
+                title = navigation.title(notebook)
+                return f"{figure}\n\nFrom [{title}](notebooks/{name}.ipynb)."
+    return "It takes data with masks of the lesions; this run has none."
 
 
 def run_times(notebooks: dict[str, nbformat.NotebookNode]) -> str:
