@@ -57,7 +57,7 @@ const explorer = (() => {
         (answer && (answer === "right") !== right(one)) || (sure && !SURE[sure][1](one));
     });
     count.value = `${visible().length} of ${cases.length} cases`;
-    if (visible().length && cards[now]?.hidden) open(visible()[0]);
+    if (visible().length && cards[now]?.hidden) open(visible()[0], keep);
   };
 
   let now = -1, wanted = {}, taken = {};
