@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
 from . import artefacts, dermoscopy, fields, lesions, splits
@@ -279,21 +278,3 @@ def truth(folder: Path) -> pd.DataFrame:
         for names, paths in zip(table.artefacts, table.artefact_paths, strict=True)
     ]
     return table
-
-
-def contact_sheet(seed: int = 0, columns: int = 7, size: int = 160) -> np.ndarray:
-    """A row of lesions a class, the first that the seed gives: the set at a glance."""
-    rows = []
-    for number, label in enumerate(RECIPES):
-        row = []
-        for k in range(columns):
-            rng = np.random.default_rng([seed, number, k])
-            canvas = dermoscopy.paint(rng, size, lesions.describe(rng, label))
-            present = [name for name, p in CHANCE.items() if rng.random() < p]
-            row.append(artefacts.photograph(rng, canvas, size, present)[0])
-        rows.append(np.hstack(row))
-    return np.vstack(rows)
-
-
-if __name__ == "__main__":  # python -m helpers.synthetic SHEET.jpg
-    Image.fromarray(contact_sheet()).save(sys.argv[1], quality=75)
