@@ -4,7 +4,8 @@ import re
 
 from bs4 import BeautifulSoup
 
-NUMBER = re.compile(r"[-+−±–\d.,\s%/()\[\]]*|NaN|<NA>")  # intervals too
+# Intervals too, and 1.6e-05.
+NUMBER = re.compile(r"([-+−±–\d.,\s%/()\[\]]|(?<=\d)e(?=[-+−]?\d))*|NaN|<NA>")
 
 
 def with_numbers(html: str) -> str:
