@@ -137,6 +137,12 @@ def test_a_sheet_gives_each_picture_its_words(page):
         figures.sheet([PICTURE, PICTURE], ["only one"])
 
 
+@pytest.mark.parametrize(("across", "share"), [(2, "45%"), (3, "30%")])
+def test_a_sheet_keeps_so_many_in_a_row_on_a_phone(page, across, share):
+    figures.sheet([PICTURE] * 3, list("abc"), width=200, across=across)
+    assert f"minmax(min(200px,{share}),1fr)" in str(page())
+
+
 def test_a_flow_shows_its_steps_in_order(page):
     steps = [("one", PICTURE, NASTY), ("two", [PICTURE] * 2, ["a", "b"]), ("3", NASTY)]
     figures.flow(steps, caption="the way")

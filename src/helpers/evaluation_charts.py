@@ -65,10 +65,10 @@ def ranked(kinds: dict[str, pd.DataFrame], xlabel: str) -> Figure:
 def agreement(values: np.ndarray, names) -> Figure:
     """How much each kind of map agrees with each other (M×M), as numbers on colours."""
     many, names = len(names), [fill(str(name), 16) for name in names]
-    fig, ax = plt.subplots(figsize=(1.6 + 0.62 * many, 1.1 + 0.52 * many))
+    fig, ax = plt.subplots(figsize=(min(1.6 + 0.62 * many, 4.8), 1.1 + 0.5 * many))
     ax.imshow(values, cmap=LIGHT_MAP, vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
-        ink = "white" if value < 0.6 else "black"
+        ink = "white" if value < 0.47 else "black"  # contrast 4.5 on either side
         text = f"{value:.2f}".replace("-", "−")
         ax.text(j, i, text, ha="center", va="center", color=ink, fontsize=8.5)
     ax.set_xticks(range(many), names, rotation=60, ha="right", rotation_mode="anchor")

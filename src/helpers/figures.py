@@ -126,8 +126,14 @@ def picture(image: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> None:
-    """Pictures side by side, as many in a row as the page has room for."""
+def sheet(
+    images, alts, labels=None, caption: str = "", width: int = 160, across: int = 2
+) -> None:
+    """Pictures side by side, as many in a row as the page has room for.
+
+    Each is `width` pixels wide or more, but on a phone so much smaller that `across` of
+    them stand in a row.
+    """
     labels = labels if labels is not None else [""] * len(images)
     cells = []
     for image, alt, label in zip(images, alts, labels, strict=True):
@@ -138,8 +144,8 @@ def sheet(images, alts, labels=None, caption: str = "", width: int = 160) -> Non
         words = f'<div style="font-size:.82em;line-height:1.3">{escape(label)}</div>'
         cells.append(f"<div>{img}{words if label else ''}</div>")
     grid = (
-        f"display:grid;grid-template-columns:repeat(auto-fill,minmax({width}px,1fr));"
-        "gap:8px"
+        "display:grid;gap:8px;grid-template-columns:"
+        f"repeat(auto-fill,minmax(min({width}px,{90 // across}%),1fr))"
     )
     body = f'<div style="{grid}">{"".join(cells)}</div>'
     display(HTML(figure(body, _sentence(caption))))
@@ -192,7 +198,7 @@ def table(
         kind = (formats or {}).get(key, kind)
         shown[key] = [_cell(value, kind) for value in column]
     caption = _sentence(caption)
-    scroll = f'tabindex="0" role="region" aria-label="{escape(caption)}" '
+    scroll = f'tabindex="0" role="group" aria-label="{escape(caption)}" '
     scroll += 'style="overflow-x:auto"'
     body = f'<div class="scroll" {scroll}>{shown.to_html(border=0, index=index)}</div>'
     display(HTML(figure(body, caption, above=True)))

@@ -143,18 +143,22 @@ def signed_row(
     shown = Shown(image, raw, **{"target": " against ".join(names)} | words)
     span = f"from {names[1]} (−{limit:.2g}) over 0 to {names[0]} (+{limit:.2g})"
     ends = (
-        f"← evidence for {names[1]} (−{limit:.2g})",
+        f"←\N{NO-BREAK SPACE}evidence for {names[1]} (−{limit:.2g})",
         "0",
-        f"evidence for {names[0]} (+{limit:.2g}) →",
+        f"evidence for {names[0]} (+{limit:.2g})\N{NO-BREAK SPACE}→",
     )
     cells = [
         panel(image, f"original: {shown.words}", "original"),
         panel(colours, f"{span}: {shown.words}", "evidence", shown.full),
         panel(over, f"overlay: {shown.words}", "overlay"),
     ]
-    marks = "".join(f"<span>{escape(end)}</span>" for end in ends)
+    marks = "".join(
+        f'<span style="text-align:{side}">{escape(end)}</span>'
+        for side, end in zip(("left", "center", "right"), ends, strict=True)
+    )
     bar = _bar(figures.SIGNED_MAP, span, 448)
-    bar += f'<div style="display:flex;justify-content:space-between">{marks}</div>'
+    columns = "display:grid;grid-template-columns:1fr auto 1fr;gap:8px"
+    bar += f'<div style="{columns}">{marks}</div>'
     look = f"{SMALL};width:448px;max-width:100%;margin-top:8px"
     body = f'{grid(cells, "repeat(3,1fr)")}<div style="{look}">{bar}</div>'
     display(HTML(figures.figure(body, ". ".join(filter(None, (shown.words, caption))))))

@@ -1,14 +1,19 @@
-"""Tables of the report's pages: columns of numbers are marked, to stand to the right."""
+"""Tables of the report's pages: columns of numbers to the right, no empty headings."""
 
 import re
 
 from bs4 import BeautifulSoup
 
-NUMBER = re.compile(r"[-+−±–\d.,\s%/()\[\]]*|NaN|<NA>")  # intervals too
+# Intervals too, and 1.6e-05.
+NUMBER = re.compile(r"([-+−±–\d.,\s%/()\[\]]|(?<=\d)e(?=[-+−]?\d))*|NaN|<NA>")
 
 
 def with_numbers(html: str) -> str:
-    """The tables in this HTML with class `number` on the columns that hold numbers."""
+    """The tables in this HTML with class `number` on the columns that hold numbers.
+
+    A heading with no words, as in the corner over the index, becomes a plain cell: else
+    a screen reader announces a column that has no name.
+    """
     soup = BeautifulSoup(html, "html.parser")
     for table in soup.select("table.dataframe"):
         rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
@@ -20,4 +25,6 @@ def with_numbers(html: str) -> str:
                 for row in rows:
                     if len(row) >= -column:
                         row[column]["class"] = "number"
+        for corner in table.select("thead th:empty"):
+            corner.name = "td"
     return str(soup)

@@ -188,7 +188,7 @@ def _reference(name: str, run: dict) -> str:
         html = table.map(_cell).to_html(border=0, index=False)
         tables.append(
             f"<details><summary>{escape(title)}.csv</summary>"
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}" '
+            f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(title)}" '
             f'style="overflow-x:auto">{with_numbers(html)}</div></details>'
         )
     folded = "```{raw} html\n" + "\n".join(tables) + "\n```"

@@ -1,10 +1,11 @@
-"""What the browser tests share: Debian's Chromium."""
+"""What the browser tests share: Debian's Chromium, a page of the report, axe-core."""
 
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from built import PAGES, SITE
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,61 @@ def browser(unless_ci):
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser, unless_ci):
+    """A light page without a network; when done, nothing may have gone wrong in it."""
+    if not PAGES:
+        unless_ci(f"no site in {SITE}; run `make report`")
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light"
+    )
+    page = context.new_page()
+    faults = []
+
+    def guard(route):
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            faults.append(f"foreign request: {route.request.url}")
+            route.abort()
+
+    context.route("**/*", guard)
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            faults.append(message.text)
+            if message.type in ("error", "warning")
+            else None
+        ),
+    )
+    yield page
+    context.close()
+    assert not faults
+
+
+@pytest.fixture(scope="session")
+def barriers():
+    """Says what axe-core finds on a page: the rule, how bad, where, and how to mend it.
+
+    `within` is a part of the page, for what the rest has been looked through before.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    axe = Axe()
+
+    def barriers(page, within: str | None = None) -> list[str]:
+        # Without `preload` it asks for no style sheet again, which file:// forbids.
+        options = {"preload": False, "resultTypes": ["violations"]}
+        told = axe.run(page, within, options).response
+        assert len(told["passes"]) > 5  # it did look
+        return [
+            f"{fault['id']} ({node['impact']}): {node['target']}: {node['failureSummary']}"
+            for fault in told["violations"]
+            for node in fault["nodes"]
+        ]
+
+    return barriers

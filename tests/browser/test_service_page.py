@@ -126,6 +126,23 @@ def test_the_page_draws_the_overlay_that_the_service_draws(open_page, address):
     assert np.abs(wanted - PIXELS).max() > 40
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing_in_any_state(open_page, barriers, size, scheme):
+    page = open_page(size=size, scheme=scheme, expected=["415"])
+    found = [barriers(page)]
+    page.locator("#file").set_input_files(PICTURE | {"buffer": b"no picture"})
+    page.get_by_role("alert").wait_for()
+    found.append(barriers(page))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    upload(page, PICTURE | {"buffer": served.data(noise)})
+    page.locator("#warning").wait_for()
+    found.append(barriers(page))
+    page.get_by_role("button", name="Hide heatmap").click()
+    found.append(barriers(page))
+    assert not any(found), found
+
+
 def test_opacity(open_page):
     page = open_page()
     canvas, slider = upload(page), page.get_by_role("slider", name="Opacity")
@@ -218,12 +235,13 @@ def test_a_photo_is_turned_upright(open_page):
     assert np.abs(drawn(canvas) - PIXELS).max() <= 2
 
 
-def test_a_service_that_asks_for_a_key(open_page, start, tmp_path):
+def test_a_service_that_asks_for_a_key(open_page, barriers, start, tmp_path):
     (tmp_path / "key").write_text(KEY)
     page = open_page(start("--key-file", str(tmp_path / "key")), expected=["401"])
     page.locator("#file").set_input_files(PICTURE)
     field = page.get_by_label("Key of this service")
     field.wait_for()
+    assert not barriers(page)
     field.fill(KEY)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="The model says").wait_for()

@@ -4,57 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-
-from helpers.settings import out_folder
+from built import NOTEBOOKS, PAGES, visit
 
 pytestmark = pytest.mark.browser
-SITE = out_folder() / "site"
-PAGES = sorted(
-    str(path.relative_to(SITE))
-    for path in SITE.rglob("*.html")
-    if "_static" not in path.parts
-)
-NOTEBOOKS = [name for name in PAGES if name.startswith("notebooks/")]
 FILE_NAME = re.compile(r"\S+\.(png|jpe?g|svg|gif|webp)|[0-9a-f]{16,}", re.IGNORECASE)
-
-
-@pytest.fixture
-def page(browser, unless_ci):
-    """A light page without a network; when done, nothing may have gone wrong in it."""
-    if not PAGES:
-        unless_ci(f"no site in {SITE}; run `make report`")
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, color_scheme="light"
-    )
-    page = context.new_page()
-    faults = []
-
-    def guard(route):
-        if route.request.url.startswith(("file:", "data:", "blob:")):
-            route.continue_()
-        else:
-            faults.append(f"foreign request: {route.request.url}")
-            route.abort()
-
-    context.route("**/*", guard)
-    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "console",
-        lambda message: (
-            faults.append(message.text)
-            if message.type in ("error", "warning")
-            else None
-        ),
-    )
-    yield page
-    context.close()
-    assert not faults
-
-
-def visit(page, name):
-    page.goto(f"{SITE.as_uri()}/{name}")
-    page.wait_for_load_state("load")
 
 
 def test_there_is_a_site(page):
