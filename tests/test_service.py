@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from helpers import (
     calibration,
     cam,
     engine,
+    guards,
     heatmaps,
     images,
     messages,
@@ -128,6 +130,22 @@ def test_class_method_and_layer_change_the_map(client, run):
 @pytest.mark.parametrize("method", engine.METHODS)
 def test_every_method_is_served(client, method):
     assert ask(client, method=method).json()["method"] == method
+
+
+def test_a_class_of_too_few_lesions_is_always_in_the_set(run):
+    many = replace(
+        run, probs=np.eye(3)[np.tile([0, 1, 2], 12)], truth=np.arange(36) % 3
+    )
+    rare = run.classes.index("mel")
+    for n in (8, 9):  # 1 / 0.1 - 1 are the least
+        kept = np.flatnonzero((many.truth != rare) | (np.arange(36) < 3 * n))
+        few = replace(many, probs=many.probs[kept], truth=many.truth[kept])
+        no = calibration.conformal(few.probs, few.truth, np.eye(3)[[rare - 1]])[0]
+        with TestClient(service.app(few)) as client:
+            told = {c["label"]: c for c in ask(client).json()["classes"]}
+        assert no[rare] == told["mel"]["always"] == (n == 8)
+        assert not told["nv"]["always"] and not told["nv"]["in_set"]
+        assert told["mel"]["in_set"] >= told["mel"]["always"]
 
 
 def test_a_map_that_points_nowhere_says_so(client, run, monkeypatch):
@@ -301,6 +319,20 @@ def test_a_key(run):
         assert client.get("/health").status_code == client.get("/").status_code == 200
 
 
+def test_without_the_key_nothing_names_a_class(run):
+    right = {"X-API-Key": KEY}
+    with TestClient(service.app(run, key=KEY)) as client:
+        assert served.CLASSES[1] in client.get("/openapi.json", headers=right).text
+        asked = [
+            client.get(path)
+            for path in ("/openapi.json", "/docs", "/redoc", "/classes", "/health", "/")
+        ]
+        asked += [ask(client, target="melanoma?"), ask(client, target=run.classes[0])]
+    for answer in asked:
+        assert not set(re.findall(r"\w+", answer.text)) & set(run.classes)
+    problem(asked[0], 401, "X-API-Key")
+
+
 # Too much at once
 
 
@@ -311,7 +343,7 @@ def scope(path="/explain", headers=()):
             "headers": [(b"content-type", b"image/png"), *headers]}  # fmt: skip
 
 
-async def called(app, messages_):
+async def called(app, messages_, send=None):
     """Status, headers and body of a request whose body comes as told; then no more."""
     left, sent = iter(messages_), []
 
@@ -320,11 +352,12 @@ async def called(app, messages_):
             return message
         await asyncio.Event().wait()
 
-    async def send(message):
+    async def keep(message):
         sent.append(message)
 
-    await app(scope(), receive, send)
-    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+    await app(scope(), receive, send or keep)
+    body = b"".join(message["body"] for message in sent[1:])
+    return sent[0]["status"], dict(sent[0]["headers"]), body
 
 
 def test_an_upload_that_never_ends_is_refused(run):
@@ -339,6 +372,65 @@ def test_an_upload_that_breaks_off_is_no_fault_of_ours(run):
     part = {"type": "http.request", "body": PICTURE[:500], "more_body": True}
     status, _, body = asyncio.run(called(app, [part, {"type": "http.disconnect"}]))
     assert status == 408 and b"broke off" in body
+
+
+def test_for_a_client_that_has_gone_nothing_is_computed(run, monkeypatch):
+    monkeypatch.setattr(engine, "answers", lambda *_: pytest.fail("computed"))
+    whole = {"type": "http.request", "body": PICTURE, "more_body": False}
+    parts = [whole, {"type": "http.disconnect"}]
+    status, *_ = asyncio.run(called(service.app(run), parts))
+    assert status == 408
+
+
+def test_an_answer_goes_out_in_parts_and_keeps_its_place_until_it_is_taken(run):
+    whole = {"type": "http.request", "body": PICTURE, "more_body": False}
+
+    async def slowly():
+        app, taken, go = service.app(run), [], asyncio.Event()
+        inside = app.state.meters
+
+        async def send(message):
+            taken.append(message)
+            if len(taken) == 3:
+                await go.wait()
+
+        asking = asyncio.create_task(called(app, [whole], send))
+        while len(taken) < 3:
+            await asyncio.sleep(0.001)
+        assert inside.now == 1
+        go.set()
+        with pytest.raises(IndexError):  # `called` itself has kept nothing
+            await asking
+        assert inside.now == 0
+        return taken[1:]
+
+    parts = asyncio.run(slowly())
+    assert len(parts) > 3 and max(len(part["body"]) for part in parts) <= guards.PART
+    assert [part.get("more_body", False) for part in parts] == [True] * (
+        len(parts) - 1
+    ) + [False]
+    told = json.loads(b"".join(part["body"] for part in parts))
+    assert pixels(told["overlay"]).shape == PIXELS.shape
+
+
+def test_an_answer_that_nobody_takes_is_broken_off(run, caplog):
+    whole = {"type": "http.request", "body": PICTURE, "more_body": False}
+
+    async def never():
+        app, taken = service.app(run, Limits(seconds=0.1)), []
+
+        async def send(message):
+            taken.append(message)
+            if len(taken) == 3:
+                await asyncio.Event().wait()
+
+        with pytest.raises(IndexError):
+            await called(app, [whole], send)
+        assert app.state.meters.now == 0 and len(taken) == 3
+        assert taken[-1]["more_body"]
+
+    asyncio.run(never())
+    assert "fault" not in caplog.text and "Traceback" not in caplog.text
 
 
 def test_more_than_there_is_room_for_is_refused_and_the_rest_answered(run, monkeypatch):
@@ -492,14 +584,14 @@ def test_the_page_asks_nothing_of_others(client):
 
 
 def test_memory_comes_back(client):
-    """After bombs and nonsense; a picture of 49 million pixels alone takes 200 MB."""
+    """After bombs and nonsense; the largest picture alone takes 200 MB and more."""
 
     def level():
         assert ask(client).status_code == 200
         gc.collect()
         return psutil.Process().memory_info().rss
 
-    large = served.data(np.zeros((7000, 7000, 3), np.uint8))
+    large = served.data(np.zeros((4000, 4000, 3), np.uint8))
     before = level()
     for data in 2 * [large, large[:-20], PICTURE[:900], b"x" * 9_000_000]:
         assert ask(client, data).status_code in (200, 415, 422)
@@ -586,33 +678,105 @@ def started(folder, *arguments):
         process.communicate()
 
 
+def half_uploads(address, n):
+    """Connections whose pictures are half there: they are inside."""
+    port = int(address.rpartition(":")[2])
+    head = f"POST /explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(PICTURE)}\r\n\r\n"  # noqa: E501
+    taken = []
+    for _ in range(n):
+        taken.append(socket.create_connection(("127.0.0.1", port), timeout=60))
+        taken[-1].sendall(head.encode() + PICTURE[:1000])
+    end = monotonic() + 60
+    while httpx.get(f"{address}/health").json()["waiting"] < n:
+        assert monotonic() < end
+    return taken
+
+
+def rest(connection) -> tuple[int, dict, dict]:
+    """The answer, to the end of its connection: status, headers, message."""
+    with connection, connection.makefile("rb") as answer:
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(first.split()[1]), headers, json.loads(body)
+
+
 def test_stopped_under_load_it_answers_what_it_took_and_refuses_the_rest(model_folder):
     with started(model_folder) as (process, address):
-        port = int(address.rpartition(":")[2])
-        head = f"POST /explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(PICTURE)}\r\n\r\n"  # noqa: E501
-        taken = []
-        for _ in range(12):  # half of each upload: they are inside
-            taken.append(socket.create_connection(("127.0.0.1", port), timeout=60))
-            taken[-1].sendall(head.encode() + PICTURE[:1000])
-        end = monotonic() + 60
-        while httpx.get(f"{address}/health").json()["waiting"] < 12:
-            assert monotonic() < end
+        taken = half_uploads(address, 12)
         process.send_signal(signal.SIGTERM)
-        while True:  # the door is shut, whoever is inside stays
+        end = monotonic() + 60
+        while (health := httpx.get(f"{address}/health")).status_code == 200:
             assert monotonic() < end
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=60).close()
-            except (ConnectionRefusedError, ConnectionResetError):
-                break
-        assert process.poll() is None
+        assert health.status_code == 503
+        assert health.json()["status"] == "closing" and health.json()["waiting"] == 12
+        late = httpx.post(f"{address}/explain", content=PICTURE, headers=served.PNG)
+        problem(late, 503, "about to stop")
+        assert int(late.headers["retry-after"]) >= 1
         for connection in taken:
             connection.sendall(PICTURE[1000:])
         for connection in taken:
-            with connection, connection.makefile("rb") as answer:
-                told = answer.read()  # to the end of the connection
-            assert told.startswith(b"HTTP/1.1 200") and told.endswith(b"}")
+            status, _, told = rest(connection)
+            assert status == 200 and told["notice"] == messages.NOTICE
         assert process.wait(60) in (0, -signal.SIGTERM)
-        assert "Traceback" not in process.stderr.read()
+        assert process.stderr.read() == ""
+
+
+@contextmanager
+def in_a_thread(app, limits):
+    """The server in this process, and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        server = service.Server(app, limits)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            yield server, f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
+            thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_what_is_not_done_when_the_grace_is_over_is_refused(run, monkeypatch):
+    go, answers = threading.Event(), engine.answers
+
+    def hangs(*arguments):
+        assert go.wait(60)
+        return answers(*arguments)
+
+    monkeypatch.setattr(engine, "answers", hangs)
+    monkeypatch.setattr(service, "GRACE", 0)
+    monkeypatch.setattr(service, "CUT", 0)
+    with in_a_thread(service.app(run), Limits()) as (server, address):
+        taken = half_uploads(address, 3)
+        for connection in taken[:2]:  # they are whole and wait; the third one never is
+            connection.sendall(PICTURE[1000:])
+        server.handle_exit(signal.SIGTERM, None)
+        for connection in taken:
+            status, headers, told = rest(connection)
+            assert status == 503 and int(headers["retry-after"]) >= 1
+            assert "about to stop" in told["error"] and "x-notice" in headers
+        go.set()
+
+
+def test_more_connections_than_allowed_are_refused(run):
+    with in_a_thread(service.app(run), Limits(connections=8)) as (_, address):
+        assert httpx.get(f"{address}/").status_code == 200
+        port = int(address.rpartition(":")[2])
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+        assert httpx.get(f"{address}/").status_code == 503
+        for connection in idle:
+            connection.close()
+
+
+def test_who_takes_nothing_for_long_is_hung_up_on(monkeypatch):
+    if not hasattr(socket, "TCP_USER_TIMEOUT"):
+        pytest.skip("this system has no such limit")
+    with service._bind("127.0.0.1", 0) as bound:
+        client = socket.create_connection(bound.getsockname())
+        with client, bound.accept()[0] as other:
+            limit = other.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert limit == 1000 * service.UNTAKEN
 
 
 def test_the_program_asks_for_its_key(model_folder, tmp_path):

@@ -24,6 +24,26 @@ def test_a_load_counts_what_was_answered(model_folder):
         requests.get(address, timeout=60)
 
 
+@pytest.mark.parametrize("n", [1, 2, 37, 100, 213])
+def test_what_is_told_of_a_load_is_what_exercise_8_2_defines(n):
+    seconds = np.random.default_rng(n).exponential(size=n)
+    table = pd.DataFrame({"status": 200, "seconds": seconds})
+    table.loc[n] = [503, 99.0]  # whoever was refused did not wait
+    table.attrs["rate"] = 1.0
+    told = serving.told(table)
+    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        within = [(seconds <= t).sum() >= share * n for t in np.sort(seconds)]
+        assert told[name] == np.sort(seconds)[np.argmax(within)]
+    assert told["n"] == n and told["503"] == 1
+
+
+def test_of_nobody_served_no_time_is_told():
+    table = pd.DataFrame({"status": [503], "seconds": [0.1]})
+    table.attrs["rate"] = 0.0
+    told = serving.told(table)
+    assert np.isnan([told["p50"], told["p99"]]).all() and told["n"] == 0
+
+
 def test_a_service_that_cannot_start_says_why(tmp_path):
     refused(
         lambda: serving.running(tmp_path).__enter__(), "did not start", "model.json"

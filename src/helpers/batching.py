@@ -9,9 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
+FULL = "too many requests at once; come again in a second"
+CLOSING = "the service is about to stop; come again in a moment"
+
 
 class Busy(Exception):
-    """The queue is full, or closing: come again later."""
+    """Come again later: the queue is full, or closing."""
 
 
 class Batcher:
@@ -31,14 +34,14 @@ class Batcher:
     async def submit(self, item):
         """The result for one item and the seconds that it waited; or `Busy`."""
         if self.closing:
-            raise Busy
+            raise Busy(CLOSING)
         if self.task is None:
             self.task = asyncio.create_task(self._run())
         answer = asyncio.get_running_loop().create_future()
         try:
             self.queue.put_nowait((item, answer, perf_counter()))
         except asyncio.QueueFull:
-            raise Busy from None
+            raise Busy(FULL) from None
         return await answer
 
     async def _run(self) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import logging
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from . import messages, uploads
-from .batching import Batcher, Busy
+from .batching import CLOSING, FULL, Batcher, Busy
 from .settings import CourseError
 
 LOG = logging.getLogger(__name__)
@@ -41,21 +42,24 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Notice": messages.NOTICE,
 }
+RETRY = {"Retry-After": "1"}
+PART = 65_536  # bytes: the next part of an answer waits until the last one is taken
 
 
 @dataclass(frozen=True)
 class Limits:
-    room: int = 64  # requests inside at once, uploads among them; more are refused
+    room: int = 64  # inside at once, from upload to the answer's end; more are refused
     batch: int = 16  # pictures that are computed together
     bytes: int = uploads.MAX_BYTES
-    seconds: float = 20  # for an upload
+    seconds: float = 20  # for an upload, and for taking an answer
+    connections: int = 512  # idle ones as well: uvicorn itself refuses more
 
 
 class Meters:
     """Who is inside, and what has happened so far."""
 
     def __init__(self, batcher: Batcher):
-        self.now, self.batcher = 0, batcher
+        self.now, self.closing = 0, False
         self.threads = ThreadPoolExecutor(2, "pictures")  # two are decoded at once
         self.registry = CollectorRegistry()
         of = {"registry": self.registry}
@@ -69,8 +73,8 @@ class Meters:
     @contextmanager
     def inside(self, room: int):
         """One of `room` places, or `Busy`."""
-        if self.now >= room or self.batcher.closing:
-            raise Busy
+        if self.now >= room or self.closing:
+            raise Busy(CLOSING if self.closing else FULL)
         self.now += 1
         try:
             yield
@@ -134,8 +138,7 @@ def refusals(service: FastAPI) -> None:
 
     @service.exception_handler(Busy)
     async def busy(_, error: Busy):
-        line = "too many requests at once; come again in a second"
-        return _problem(503, line, {"Retry-After": "1"})
+        return _problem(503, str(error), RETRY)
 
     @service.exception_handler(ClientDisconnect)
     async def gone(_, error: ClientDisconnect):
@@ -147,11 +150,15 @@ def _problem(status: int, line: str, headers=None) -> JSONResponse:
     return JSONResponse(body, status, headers=headers)
 
 
+class _Untaken(Exception):
+    """Whoever asked does not take the answer."""
+
+
 class Guard:
     """Around every answer: its headers, its count; and the last net under our mistakes."""
 
-    def __init__(self, app, meters: Meters):
-        self.app, self.meters = app, meters
+    def __init__(self, app, meters: Meters, limits: Limits):
+        self.app, self.meters, self.limits = app, meters, limits
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -163,10 +170,21 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    for part in _parts(message):
+                        await send(part)
+            except TimeoutError:
+                raise _Untaken from None
 
         try:
             await self.app(scope, receive, sending)
+        except asyncio.CancelledError:  # told to stop, and the time for it is over
+            if status or not self.meters.closing:
+                raise
+            await _problem(503, CLOSING, RETRY)(scope, receive, sending)
+        except _Untaken:
+            status = 0  # the server breaks it off
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             LOG.error("%s at %s:%d", type(error).__name__, place.filename, place.lineno)
@@ -179,6 +197,16 @@ class Guard:
         self.meters.answers.labels(path, str(status)).inc()
         if path == "/explain" and status == 200:
             self.meters.times.observe(perf_counter() - start)
+
+
+def _parts(message: dict) -> Iterator[dict]:
+    """A message to the server, a long body in several."""
+    body, more = message.get("body", b""), message.get("more_body", False)
+    for start in range(0, max(len(body), 1), PART):
+        rest = {"body": body[start : start + PART]} if "body" in message else {}
+        if start + PART < len(body) or more:
+            rest["more_body"] = True
+        yield message | rest
 
 
 def _mean(sizes: list[int]) -> float:

@@ -146,7 +146,7 @@ def upright(image: Image.Image, side: int | None = None) -> Image.Image:
     if side:
         image.draft(None, (2 * side, 2 * side))  # as PIL's own thumbnails
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(("I", "F")):
         deep = np.asarray(image)
         if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
@@ -156,7 +156,7 @@ def upright(image: Image.Image, side: int | None = None) -> Image.Image:
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _reason(path: str | Path, error: Exception) -> str:

@@ -49,6 +49,9 @@ class Class(BaseModel):
 class Score(Class):
     probability: Share = Field(description="Calibrated", examples=[0.62])
     in_set: bool = Field(description="Is it in the conformal set?")
+    always: bool = Field(
+        description="Is it in every set, for the calibration had too few of its lesions?"
+    )
 
 
 class Times(BaseModel):
@@ -65,8 +68,8 @@ class Answer(Told):
     classes: list[Score] = Field(description="Most probable first")
     predicted: str = Field(examples=["mel"])
     alpha: Share = Field(
-        description="The set misses the true class in this share of a class's pictures, "
-        "if the picture is of the kind that the model was calibrated on"
+        description="The set misses the true class in about this share of a class's "
+        "pictures, if they are of the kind that the model was calibrated on"
     )
     target: str = Field(description="The class that the map is about", examples=["mel"])
     method: str = Field(examples=["grad-cam"])
@@ -107,8 +110,11 @@ PROBLEMS = {
     413: "Too many bytes",
     415: "Not a picture of the kinds that are taken",
     422: "A damaged picture, too large or too small a one, or an unknown name",
-    503: "Too many requests at once: come again after the seconds of Retry-After",
+    503: "Too many at once, or about to stop: come again after the seconds of Retry-After",
 }
+
+
+STOPPING = {"model": Health, "description": "It is about to stop"}
 
 
 def problems(*numbers: int) -> dict:
@@ -131,6 +137,7 @@ def told(engine: Engine, found: Found, shown: np.ndarray) -> dict:
                 "name": name(engine.classes[k]),
                 "probability": min(float(found.probs[k]), 1.0),
                 "in_set": bool(found.chosen[k]),
+                "always": bool(engine.always[k]),
             }
             for k in order
         ],

@@ -10,6 +10,7 @@ import argparse
 import hmac
 import socket
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
 from prometheus_client import generate_latest
+from starlette.requests import ClientDisconnect
 
 from . import engine as engines
 from . import (
@@ -50,6 +53,9 @@ ASKED_FOR = {
     },
 }
 RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+GRACE = 60  # seconds for what is inside when told to stop
+CUT = 5  # more seconds, then what is not answered yet is refused
+UNTAKEN = 30  # seconds, then a connection whose other end takes nothing is closed
 
 
 def app(
@@ -69,11 +75,13 @@ def app(
         title="Explainable AI for dermatology",
         description=f"Where a model's evidence is. {messages.NOTICE}",
         version="1",
+        openapi_url=None,  # ours asks for the key, for it names the classes
         docs_url=None,  # its page would come from a foreign host
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    service.state.meters = meters
     guards.refusals(service)
     if origins:
         service.add_middleware(
@@ -82,13 +90,17 @@ def app(
             allow_methods=["GET", "POST"],
             allow_headers=["X-API-Key", "Content-Type"],
         )
-    service.add_middleware(guards.Guard, meters=meters)  # the outermost
+    service.add_middleware(guards.Guard, meters=meters, limits=limits)  # outermost
     Target = Literal[("predicted", *engine.classes)]
     Method, Layer = Literal[engines.METHODS], Literal[engines.LAYERS]
 
     def known(given: Annotated[str | None, Depends(KEY)]) -> None:
         if key and not hmac.compare_digest((given or "").encode(), key.encode()):
             raise HTTPException(401, "send the right key in the header X-API-Key")
+
+    async def inside() -> AsyncIterator[None]:
+        with meters.inside(limits.room):
+            yield  # until the answer is sent
 
     locked = {"dependencies": [Depends(known)]}
     lock = messages.problems(401, 422)
@@ -99,7 +111,7 @@ def app(
         "/explain",
         responses=busy,
         openapi_extra={"requestBody": ASKED_FOR},
-        **locked,
+        dependencies=[Depends(known), Depends(inside)],
     )
     async def explain(
         request: Request,
@@ -111,28 +123,29 @@ def app(
 
         The body of the request is the file itself: JPEG, PNG or WebP.
         """
-        with meters.inside(limits.room):
-            clock = [perf_counter()]
-            data = await guards.received(request, limits)
-            clock.append(perf_counter())
-            pixels, shown = await meters.aside(_prepared, data, engine.model.size)
-            del data
-            clock.append(perf_counter())
-            aim = None if target == "predicted" else engine.classes.index(target)
-            found, waited = await batcher.submit((pixels, Asked(aim, method, layer)))
-            clock.append(perf_counter())
-            told = await meters.aside(messages.told, engine, found, shown)
-            clock.append(perf_counter())
-            upload, decode, model, draw = np.diff(clock).tolist()
-            told |= {"method": method, "layer": layer}
-            told["seconds"] = {
-                "upload": upload,
-                "decode": decode,
-                "wait": waited,
-                "model": max(model - waited, 0.0),
-                "draw": draw,
-            }
-            return messages.Answer(**told)
+        clock = [perf_counter()]
+        data = await guards.received(request, limits)
+        clock.append(perf_counter())
+        pixels, shown = await meters.aside(_prepared, data, engine.model.size)
+        del data
+        if await request.is_disconnected():  # nobody would read the answer
+            raise ClientDisconnect
+        clock.append(perf_counter())
+        aim = None if target == "predicted" else engine.classes.index(target)
+        found, waited = await batcher.submit((pixels, Asked(aim, method, layer)))
+        clock.append(perf_counter())
+        told = await meters.aside(messages.told, engine, found, shown)
+        clock.append(perf_counter())
+        upload, decode, model, draw = np.diff(clock).tolist()
+        told |= {"method": method, "layer": layer}
+        told["seconds"] = {
+            "upload": upload,
+            "decode": decode,
+            "wait": waited,
+            "model": max(model - waited, 0.0),
+            "draw": draw,
+        }
+        return messages.Answer(**told)
 
     @service.get("/classes", responses=lock, **locked)
     async def classes() -> messages.Classes:
@@ -144,10 +157,12 @@ def app(
             model={n: engine.page[n] for n in ("backbone", "size", "sha256")},
         )
 
-    @service.get("/health")
-    async def health() -> messages.Health:
-        """Is it there?"""
-        status = "closing" if batcher.closing else "ok"
+    @service.get("/health", responses={503: messages.STOPPING})
+    async def health(response: Response) -> messages.Health:
+        """Is it there? While it answers what is inside before it stops: 503."""
+        if meters.closing:
+            response.status_code = 503
+        status = "closing" if meters.closing else "ok"
         return messages.Health(status=status, waiting=meters.now)
 
     @service.get("/metrics", responses=lock, response_class=Response, **locked)
@@ -155,6 +170,10 @@ def app(
         """Counts and times, as Prometheus reads them."""
         text = generate_latest(meters.registry)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @service.get("/openapi.json", include_in_schema=False, **locked)
+    async def openapi() -> JSONResponse:
+        return JSONResponse(service.openapi())
 
     for path in sorted(PAGE.iterdir()):
         if path.suffix in KINDS:
@@ -185,6 +204,32 @@ def _prepared(data: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
 def _answers(engine: Engine, items: list) -> list:
     pixels, asked = zip(*items, strict=True)
     return engines.answers(engine, np.stack(pixels), list(asked))
+
+
+class Server(uvicorn.Server):
+    """Told to stop, it says so and takes nothing more; it goes when all is answered."""
+
+    def __init__(self, service: FastAPI, limits: Limits):
+        config = uvicorn.Config(
+            service,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=limits.connections,
+            timeout_graceful_shutdown=CUT,
+        )
+        super().__init__(config)
+        self.meters, self.late = service.state.meters, 0.0
+
+    def handle_exit(self, sig, frame) -> None:
+        if not self.meters.closing:
+            self.meters.closing, self.late = True, perf_counter() + GRACE
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        stop = await super().on_tick(counter)
+        late = self.force_exit or perf_counter() > self.late
+        return stop and (late or not self.meters.now)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -219,13 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
         engine, blank, [Asked()]
     )  # the first is slow: nobody shall wait for it
     limits = Limits(room=chosen.room, batch=chosen.batch)
-    config = uvicorn.Config(
-        app(engine, limits, key, chosen.origin),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=60,  # seconds for what is inside when told to stop
-    )
+    server = Server(app(engine, limits, key, chosen.origin), limits)
     host, port = bound.getsockname()[:2]
     if key is None and not ip_address(host).is_loopback:
         print(
@@ -237,7 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"http://{shown}:{port}", flush=True)
     print(messages.NOTICE, flush=True)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again, when all is answered
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
     return 0
 
 
@@ -269,9 +308,14 @@ def _key(path: str | None) -> str | None:
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server(
+        bound = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         )
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; who connects inherits it
+            bound.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNTAKEN
+            )
+        return bound
     except (OSError, OverflowError) as error:
         raise CourseError(
             f"{host}:{port} cannot be served ({error}); choose another --port"

@@ -15,7 +15,8 @@ from .settings import CourseError
 FORMATS = ("JPEG", "PNG", "WEBP")
 TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 MAX_BYTES = 10_000_000
-MAX_PIXELS = 50_000_000  # a phone's largest; 150 MB, while transparent 750 MB
+MAX_PIXELS = 50_000_000  # of a JPEG, which is decoded smaller: a phone's largest
+MAX_WHOLE = 16_000_000  # of what is decoded whole, for a moment up to 25 bytes a pixel
 MIN_SIDE = 16  # pixels: below, there is nothing to see (DermaMNIST has 28)
 MAX_RATIO = 5  # long to short: beyond, squashing it to a square leaves no likeness
 MAX_SCANS = 64  # of a progressive JPEG, where 10 are usual: each costs a whole decoding
@@ -58,7 +59,8 @@ def decode(data: bytes) -> np.ndarray:
 
 def judge(image: Image.Image) -> None:
     """Refuses by the header alone."""
-    if image.width * image.height > MAX_PIXELS:
+    limit = MAX_PIXELS if image.format in ("JPEG", "MPO") else MAX_WHOLE
+    if image.width * image.height > limit:
         raise _too_many_pixels()
     fits(image.height, image.width)
     moves = getattr(image, "is_animated", False)
@@ -88,5 +90,6 @@ def too_large(limit: int) -> Refused:
 
 def _too_many_pixels() -> Refused:
     return Refused(
-        f"over {MAX_PIXELS // 1_000_000} million pixels; send a smaller picture"
+        f"over {MAX_PIXELS // 1_000_000} million pixels (of a PNG or WebP: "
+        f"{MAX_WHOLE // 1_000_000}); send a smaller picture"
     )

@@ -224,6 +224,24 @@ def test_a_strange_picture_is_told(open_page):
     page.locator("#warning").wait_for(state="hidden")
 
 
+def test_what_the_set_promises_is_said_with_care(open_page):
+    page, told = open_page(), {}
+
+    def changed(route):
+        told.update(route.fetch().json())
+        told["classes"][-1]["always"] = told["classes"][-1]["in_set"] = True
+        route.fulfill(json=told)
+
+    upload(page)
+    promise = page.locator("#set")
+    assert "about 90%" in promise.inner_text()
+    assert "Always" not in promise.inner_text()
+    page.route("**/explain*", changed)
+    upload(page)
+    page.get_by_text("Always in it").wait_for()
+    assert promise.inner_text().endswith(f": {told['classes'][-1]['name']}.")
+
+
 def test_a_photo_is_turned_upright(open_page):
     exif = Image.Exif()
     exif[0x0112] = 6

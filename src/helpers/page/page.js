@@ -84,10 +84,12 @@ function show(target) {
     new Option(`${c.name} (${percent(c.probability)})`, c.label, false, c.label === answer.target)));
   $("classes").replaceChildren(...answer.classes.map(row));
   const inside = answer.classes.filter((c) => c.in_set).map((c) => c.name);
+  const always = answer.classes.filter((c) => c.always).map((c) => c.name);
   const sure = Math.round(100 * (1 - answer.alpha));
   $("set").textContent =
     `In bold: the classes that it cannot rule out (${inside.length ? inside.join(", ") : "none"}). ` +
-    `Of pictures like those it was tested on, such a list holds the right one in ${sure}%.`;
+    `For pictures like those it was calibrated on, such a list holds the right one in about ${sure}%.` +
+    (always.length ? ` Always in it, as too few were known to judge by: ${always.join(", ")}.` : "");
   const whole = Object.values(answer.seconds).reduce((sum, s) => sum + s, 0);
   $("times").textContent =
     `${answer.method}, layer ${answer.layer}; answered in ${whole.toFixed(2)} seconds.`;
