@@ -218,9 +218,30 @@ def test_the_site_is_made_of_what_ran(course):
     page = (index.parent / "notebooks/02_two.html").read_text("utf-8")
     assert "google.colab" not in page and "Show the solution" in page
     assert '<td class="number">20</td>' in page and "<td>b</td>" in page
+    for ending in ("ipynb", "html"):
+        assert f'href="../editions/02_two.{ending}"' in page
+        assert (index.parent / f"editions/02_two.{ending}").exists()
     assert "PyTorch" in (index.parent / "run_times.html").read_text("utf-8")
     cards = (index.parent / "model_cards.html").read_text("utf-8")
     assert "No model has been trained" in cards
+
+
+def test_the_editions_are_made_of_what_ran_and_the_student_edition_runs(
+    course, capsys
+):
+    with pytest.raises(SystemExit, match="01_one has not been run"):
+        report.main(["editions"])
+    runner.run()
+    capsys.readouterr()
+    report.main(["editions"])
+    student, reading = course / "out/student", course / "out/reading"
+    assert capsys.readouterr().out.split() == [
+        *(str(student / f"{name}.ipynb") for name in ("01_one", "02_two")),
+        *(str(reading / f"{name}.html") for name in ("01_one", "02_two")),
+    ]
+    assert "answer = seed" in (reading / "02_two.html").read_text("utf-8")
+    assert "answer = seed" not in (student / "02_two.ipynb").read_text("utf-8")
+    runner.run(folder=student)
 
 
 def test_the_cards_of_the_models_are_a_page(folders):

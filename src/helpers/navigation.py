@@ -70,6 +70,8 @@ def title_cell(name: str, heading: str, in_report: bool = False) -> str:
     ]
     if in_report:
         links[1] = "[Glossary](../glossary.md)"
+        for edition, ending in (("Student", "ipynb"), ("Reading", "html")):
+            links.append(f'<a href="../editions/{name}.{ending}">{edition} edition</a>')
     return f"# {heading}\n\n{' · '.join(links)}"
 
 

@@ -1,8 +1,9 @@
 """The report: runs the notebooks and builds a site from them that needs no network.
 
-    python -m helpers.report [all | run | site | keep | navigation]
+    python -m helpers.report [all | run | site | editions | keep | navigation]
 
-Pages and looks are in the folder report/; results go to <out>/notebooks and <out>/site.
+Pages and looks are in the folder report/; results go to <out>/notebooks, <out>/student,
+<out>/reading and <out>/site.
 """
 
 import argparse
@@ -16,15 +17,9 @@ from pathlib import Path
 import nbformat
 from filelock import FileLock, Timeout
 
-from helpers import ledger_page, navigation, reference, runner
+from helpers import editions, ledger_page, navigation, reference, runner
 from helpers.files import below_out
-from helpers.html_tables import with_numbers
 from helpers.settings import CourseError, out_folder, root
-
-# Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
-TAGS = {"solution": "hide-input"}
-LEFT_OUT = ("bootstrap", "navigation")
-LIVE = "<p><em>In a running notebook a live viewer stands here.</em></p>"
 
 
 def site() -> Path:
@@ -33,12 +28,16 @@ def site() -> Path:
 
     out = out_folder()
     pages, built = out / "sphinx", out / "site"
-    assemble(pages, executed(out / "notebooks"))
+    notebooks = executed(out / "notebooks")
+    assemble(pages, notebooks)
     fresh = out / "site.part"
     shutil.rmtree(fresh, ignore_errors=True)
     options = ["-q", "-W", "--keep-going", "-d", str(out / "doctrees"), "-E"]
     if sphinx([*options, "-b", "html", str(pages), str(fresh)]):
         raise CourseError(f"the site has the faults listed above; its pages: {pages}")
+    (fresh / "editions").mkdir()
+    for edition in editions.write(notebooks):
+        shutil.copy(edition, fresh / "editions")
     shutil.rmtree(built, ignore_errors=True)
     fresh.rename(built)
     return built / "index.html"
@@ -77,29 +76,17 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
 
 def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook as it is read in the site."""
-    page = notebook.copy()
-    page.metadata.pop("widgets", None)
-    page.cells = [
-        cell
-        for cell in notebook.cells
-        if not any(navigation.tagged(cell, tag) for tag in LEFT_OUT)
-    ]
+    page = editions.as_read(notebook)
     page.cells[0].source = navigation.title_cell(
         name, navigation.title(notebook), in_report=True
     )
     for cell in page.cells:
-        tags = cell.metadata.get("tags", [])
-        cell.metadata["tags"] = tags + [TAGS[tag] for tag in tags if tag in TAGS]
-        if "solution" in tags:
+        if navigation.tagged(cell, "solution"):
+            cell.metadata["tags"].append("hide-input")  # as myst-nb understands it
             cell.metadata["mystnb"] = {
                 "code_prompt_show": "Show the solution",
                 "code_prompt_hide": "Hide the solution",
             }
-        if "interactive" in tags:  # its buttons would do nothing without a kernel
-            cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": LIVE})]
-        for output in cell.get("outputs", []):
-            if "dataframe" in output.get("data", {}).get("text/html", ""):
-                output.data["text/html"] = with_numbers(output.data["text/html"])
     return page
 
 
@@ -199,6 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("all", "run all notebooks, then build the site (the default)"),
         ("run", "run notebooks, all of them when none is named"),
         ("site", "build the site from the notebooks that were run"),
+        ("editions", "write the student and the reading edition of every notebook"),
         ("keep", "keep the numbers of this run, as a reference run of that name"),
         ("navigation", "write the generated cells of every notebook anew"),
     ):
@@ -230,6 +218,9 @@ def main(arguments: list[str] | None = None) -> None:
                     runner.run()
                 if options.command in (None, "all", "site"):
                     print(site())
+                if options.command == "editions":
+                    ran = executed(out_folder() / "notebooks")
+                    print(*editions.write(ran), sep="\n")
                 if options.command == "keep":
                     print(keep(options.name))
     except CourseError as error:
