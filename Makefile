@@ -8,7 +8,7 @@ STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr
 # A kernel named python3 is this environment's, whatever the user has installed.
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: help report test lab browser-test bench pdf clean
+.PHONY: help report test lab browser-test bench pdf colab-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,9 @@ pdf: ## print the last report's reading editions to build/pdf, with Chromium
 	    --no-pdf-header-footer --virtual-time-budget=20000 \
 	    --print-to-pdf="build/pdf/$$(basename "$$page" .html).pdf" "$(CURDIR)/$$page" \
 	    2>&1 | grep 'written to file' || exit 1; done
+
+colab-check: $(STAMP) ## install and run two notebooks among Colab's versions (10 GB)
+	PYTHON=$(PYTHON) .ci/colab
 
 clean: ## remove what was built; data, results of downloads and .venv stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

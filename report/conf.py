@@ -1,7 +1,7 @@
 """Sphinx settings of the report. `python -m helpers.report site` builds with them."""
 
 from helpers.editions import mathjax
-from helpers.navigation import repository
+from helpers.navigation import branch, repository
 
 project = "Explainable AI for dermatology"
 author = "The xai-derm authors"
@@ -29,7 +29,7 @@ html_show_sphinx = False
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_theme_options = {
     "repository_url": repository(),
-    "repository_branch": "main",
+    "repository_branch": branch(),
     "use_repository_button": True,
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},
     "navbar_persistent": [],  # the sidebar has the search field

@@ -1,5 +1,6 @@
 """Tests of the runner, the generated cells and the site, on small notebooks."""
 
+import re
 import shutil
 import sys
 from importlib.metadata import version
@@ -165,12 +166,28 @@ def test_the_bootstrap_cell_is_short_and_does_nothing_here(course):
     assert copy.cells[1].outputs == []
 
 
+def test_a_release_points_to_its_own_tag(course):
+    """So that a notebook of a release installs the helpers of that release."""
+    settings = course / "pyproject.toml"
+    line = re.compile(r'(?m)^version = "[^"]+"')
+    settings.write_text(line.sub('version = "0.2.0"', settings.read_text("utf-8")))
+    navigation.write_navigation()
+    cells = nbformat.read(course / "notebooks/01_one.ipynb", as_version=4).cells
+    assert f'"xai-derm @ git+{navigation.repository()}@v0.2.0"' in cells[1].source
+    assert cells[0].source.count("/blob/v0.2.0/notebooks/01_one.ipynb)") == 2
+    settings.write_text(line.sub('version = "0.3.0.dev0"', settings.read_text("utf-8")))
+    navigation.write_navigation()
+    cells = nbformat.read(course / "notebooks/01_one.ipynb", as_version=4).cells
+    assert f'"xai-derm @ git+{navigation.repository()}"' in cells[1].source
+    assert cells[0].source.count("/blob/main/notebooks/01_one.ipynb)") == 2
+
+
 def test_on_colab_the_bootstrap_cell_keeps_what_is_there(course):
     colab = """\
 import sys
 sys.modules["google.colab"] = sys
 get_ipython().register_magic_function(print, magic_name="pip")"""
-    code = navigation.BOOTSTRAP.format(repository="https://example.org/course")
+    code = navigation.BOOTSTRAP.format(repository="https://example.org/course", at="")
     write(course / "notebooks/03_three.ipynb", cell(colab), cell(code))
     runner.run(["03_three"])
     copy = nbformat.read(course / "out/notebooks/03_three.ipynb", as_version=4)

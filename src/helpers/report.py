@@ -1,6 +1,6 @@
 """The report: runs the notebooks and builds a site from them that needs no network.
 
-    python -m helpers.report [all | run | site | editions | keep | navigation]
+    python -m helpers.report [all | run | site | editions | keep | needs | navigation]
 
 Pages and looks are in the folder report/; results go to <out>/notebooks, <out>/student,
 <out>/reading and <out>/site.
@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 from filelock import FileLock, Timeout
 
-from helpers import editions, ledger_page, navigation, reference, runner
+from helpers import editions, ledger_page, navigation, needs, reference, runner
 from helpers.files import below_out
 from helpers.settings import CourseError, out_folder, root
 
@@ -51,7 +51,7 @@ def executed(folder: Path) -> dict[str, nbformat.NotebookNode]:
         if not copy.exists():
             raise CourseError(f"{source.stem} has not been run; run `make report`")
         notebook = nbformat.read(copy, as_version=4)
-        if "run" not in notebook.metadata:
+        if "peak_memory" not in notebook.metadata:  # the last that the runner writes
             raise CourseError(
                 f"{source.stem} did not run to its end; run `make report`"
             )
@@ -68,7 +68,7 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
         nbformat.write(as_page(name, notebook), pages / "notebooks" / f"{name}.ipynb")
     index = pages / "index.md"
     index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
-    (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
+    (pages / "run_times.md").write_text(needs.page(notebooks), "utf-8")
     (pages / "model_cards.md").write_text(model_cards(), "utf-8")
     claims = ledger_page.page(notebooks, reference.runs())
     (pages / "ledger.md").write_text(claims, "utf-8")
@@ -102,30 +102,8 @@ def front_page(text: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
 
     text = re.sub(r"^\| (\d\d) \| (.+?) \|", row, text, flags=re.MULTILINE)
     for fact in ("Profile", "Data set"):
-        text = text.replace(f"%{fact.lower()}%", of_all(fact, notebooks))
+        text = text.replace(f"%{fact.lower()}%", needs.of_all(fact, notebooks))
     return text
-
-
-def run_times(notebooks: dict[str, nbformat.NotebookNode]) -> str:
-    """The page that says how long each notebook took, and on what."""
-    rows = ["| Notebook | Cells | Seconds |", "| --- | --: | --: |"]
-    for name, notebook in notebooks.items():
-        link = f"[{navigation.title(notebook)}](notebooks/{name}.ipynb)"
-        seconds = f"{notebook.metadata.papermill.duration:.0f}"
-        rows.append(f"| {link} | {len(notebook.cells)} | {seconds} |")
-    some = next(iter(notebooks.values()))
-    facts = [f"- {fact}: {of_all(fact, notebooks)}" for fact, _ in some.metadata.run]
-    return "\n".join(
-        [
-            "# Run times\n",
-            "How long each notebook took in the run that made this report, from its "
-            "first cell to its last, and on what.\n",
-            *rows,
-            "",
-            *facts,
-            "",
-        ]
-    )
 
 
 def model_cards() -> str:
@@ -159,12 +137,6 @@ def keep(name: str) -> Path:
     return reference.keep(name, books, ledger_page.settled(books))
 
 
-def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
-    """What the notebooks' runs have as this fact: one value, unless they differ."""
-    values = {dict(notebook.metadata.run)[fact] for notebook in notebooks.values()}
-    return " and ".join(f"`{value}`" for value in sorted(values))
-
-
 @contextmanager
 def only_one():
     """Two reports at once into one folder would spoil each other's notebooks."""
@@ -188,6 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("site", "build the site from the notebooks that were run"),
         ("editions", "write the student and the reading edition of every notebook"),
         ("keep", "keep the numbers of this run, as a reference run of that name"),
+        ("needs", "write what each notebook needed in this run into the README"),
         ("navigation", "write the generated cells of every notebook anew"),
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
@@ -221,6 +194,8 @@ def main(arguments: list[str] | None = None) -> None:
                 if options.command == "editions":
                     ran = executed(out_folder() / "notebooks")
                     print(*editions.write(ran), sep="\n")
+                if options.command == "needs":
+                    print(needs.write(executed(out_folder() / "notebooks")))
                 if options.command == "keep":
                     print(keep(options.name))
     except CourseError as error:
