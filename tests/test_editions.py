@@ -185,9 +185,11 @@ def test_both_editions_are_files_and_stale_ones_go(folders):
     assert [path.parent.name for path in files] == ["student"] * len(SOURCES) + [
         "reading"
     ]
-    old = files[0].with_name("99_old.ipynb")
+    old, mine = (files[0].with_name(name) for name in ("99_old.ipynb", "mine.ipynb"))
     old.touch()
-    assert editions.write(executed) == files and not old.exists()
+    mine.touch()
+    assert editions.write(executed) == files
+    assert mine.exists() and not old.exists()
     assert all(path.stat().st_size for path in files)
 
 

@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from . import navigation
 from .files import atomic, below_out
 from .html_tables import with_numbers
-from .settings import CourseError, root
+from .settings import CourseError, out_folder, root
 
 LIMIT = 12_000_000  # bytes of a reading edition: it shall go into an e-mail
 LEFT_OUT = ("bootstrap", "navigation")  # cells that only a notebook needs
@@ -37,8 +37,8 @@ def write(executed: dict[str, NotebookNode]) -> list[Path]:
     for name, notebook in executed.items():
         files.append(below_out("reading", f"{name}.html"))
         _write(files[-1], reading(notebook))
-    for path in {path.parent for path in files}:
-        for stale in set(path.iterdir()) - set(files):
+    for pattern in ("student/[0-9][0-9]_*.ipynb", "reading/[0-9][0-9]_*.html"):
+        for stale in set(out_folder().glob(pattern)) - set(files):
             stale.unlink()  # of a notebook that has another name now
     return files
 
