@@ -14,13 +14,13 @@ from helpers.settings import CourseError, root
 # Runs on Colab alone. Pinning what is there keeps pip from moving Colab's own torch.
 BOOTSTRAP = """\
 import sys  # on Colab this cell installs the course; elsewhere it does nothing
+from importlib.metadata import version
 
 if "google.colab" in sys.modules:
-    from importlib.metadata import version
-
     names = ["torch", "torchvision", "numpy", "pillow", "ipywidgets", "ipython"]
     pins = " ".join(f"{{name}}=={{version(name)}}" for name in names)
     %pip install -q {{pins}} "xai-derm @ git+{repository}{at}"
+    version("xai-derm")  # if it stops here, pip has failed: its reason stands above
 """
 KERNEL = {
     "display_name": "Python 3 (ipykernel)",
