@@ -83,6 +83,18 @@ def test_every_requirement_is_pinned_within_its_bounds():
         assert requirement.specifier.contains(version), requirement
 
 
+def test_our_bounds_admit_colabs_own_versions():
+    """Else the bootstrap cell, which pins some of them, could not install the course."""
+    lines = [Requirement(x) for x in read(".ci/colab.txt").splitlines() if x[0] != "#"]
+    colab = {canonicalize_name(line.name): str(line.specifier)[2:] for line in lines}
+    asked = [Requirement(line) for line in PROJECT["dependencies"]]
+    there = [one for one in asked if canonicalize_name(one.name) in colab]
+    assert len(there) >= 12
+    for one in there:
+        version = colab[canonicalize_name(one.name)]
+        assert one.specifier.contains(version), f"{one} but Colab has {version}"
+
+
 def test_the_workflow_runs_the_two_commands_on_both_ends():
     job = yaml.safe_load(read(".github/workflows/course.yml"))["jobs"]["course"]
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
