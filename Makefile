@@ -8,7 +8,7 @@ STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr
 # A kernel named python3 is this environment's, whatever the user has installed.
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: help report test lab browser-test bench clean
+.PHONY: help report test lab browser-test bench pdf colab-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +33,19 @@ browser-test: $(STAMP) ## look at the built site with a headless Chromium
 bench: $(STAMP) ## time the parts of the course
 	$(PY) bench/bench.py
 	$(PY) bench/service.py
+
+pdf: ## print the last report's reading editions to build/pdf, with Chromium
+	@[ -e build/reading ] || { echo "no reading editions: make report" >&2; exit 1; }
+	@command -v chromium >/dev/null || { echo "no chromium: install it" >&2; exit 1; }
+	@mkdir -p build/pdf
+	@for page in build/reading/*.html; do \
+	  chromium --headless $$([ "$$(id -u)" != 0 ] || echo --no-sandbox) \
+	    --no-pdf-header-footer --virtual-time-budget=20000 \
+	    --print-to-pdf="build/pdf/$$(basename "$$page" .html).pdf" "$(CURDIR)/$$page" \
+	    2>&1 | grep 'written to file' || exit 1; done
+
+colab-check: $(STAMP) ## install and run two notebooks among Colab's versions (10 GB)
+	PYTHON=$(PYTHON) .ci/colab
 
 clean: ## remove what was built; data, results of downloads and .venv stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,7 @@
 """Sphinx settings of the report. `python -m helpers.report site` builds with them."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
-from helpers.navigation import repository
+from helpers.editions import mathjax
+from helpers.navigation import branch, repository
 
 project = "Explainable AI for dermatology"
 author = "The xai-derm authors"
@@ -17,13 +15,12 @@ myst_heading_anchors = 3
 
 # MathJax from the PyPI package, as the one file that carries its glyphs along. Its menu
 # would load further files, so it is off; screen readers get MathML without it.
-mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
-mathjax_path = "tex-svg-full.js"
+mathjax_path = mathjax().name
 mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "global"}}
 
 html_theme = "sphinx_book_theme"
 html_title = project
-html_static_path = ["_static", str(mathjax / "tex-svg-full.js")]
+html_static_path = ["_static", str(mathjax())]
 html_css_files = ["course.css"]
 html_js_files = ["course.js"]
 templates_path = ["_templates"]
@@ -34,7 +31,7 @@ html_show_sphinx = False
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_theme_options = {
     "repository_url": repository(),
-    "repository_branch": "main",
+    "repository_branch": branch(),
     "use_repository_button": True,
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},
     "navbar_persistent": [],  # the sidebar has the search field

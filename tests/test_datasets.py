@@ -490,6 +490,14 @@ def test_the_command_downloads(data, monkeypatch, capsys):
     assert asked == [data / "ham10000", data / "x"]
 
 
+@pytest.mark.parametrize("name", settings.DATASETS)
+def test_every_set_is_told_of(name):
+    """A row in the README and in data/README.md, with a section there."""
+    data = (settings.root() / "data/README.md").read_text("utf-8")
+    assert f"\n| `{name}` |" in data and f"\n## {name}\n" in data
+    assert f"`{name}`" in (settings.root() / "README.md").read_text("utf-8")
+
+
 def test_every_set_can_be_had_somehow():
     assert set(datasets.LOADERS) == {*datasets.DOWNLOADS, *cases.ASKED_FOR}
 

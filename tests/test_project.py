@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from helpers.navigation import check_navigation
+from helpers.navigation import check_navigation, sources
 from helpers.settings import root
 
 PROJECT = tomllib.loads((root() / "pyproject.toml").read_text("utf-8"))["project"]
@@ -83,6 +83,18 @@ def test_every_requirement_is_pinned_within_its_bounds():
         assert requirement.specifier.contains(version), requirement
 
 
+def test_our_bounds_admit_colabs_own_versions():
+    """Else the bootstrap cell, which pins some of them, could not install the course."""
+    lines = [Requirement(x) for x in read(".ci/colab.txt").splitlines() if x[0] != "#"]
+    colab = {canonicalize_name(line.name): str(line.specifier)[2:] for line in lines}
+    asked = [Requirement(line) for line in PROJECT["dependencies"]]
+    there = [one for one in asked if canonicalize_name(one.name) in colab]
+    assert len(there) >= 12
+    for one in there:
+        version = colab[canonicalize_name(one.name)]
+        assert one.specifier.contains(version), f"{one} but Colab has {version}"
+
+
 def test_the_workflow_runs_the_two_commands_on_both_ends():
     job = yaml.safe_load(read(".github/workflows/course.yml"))["jobs"]["course"]
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
@@ -96,6 +108,37 @@ def test_the_targets_of_the_readme_exist():
     named = re.findall(r"\bmake ([a-z-]+)(?=$|`| +#)", read("README.md"), re.MULTILINE)
     assert set(named) <= set(targets)
     assert {command.removeprefix("make ") for command in COMMANDS} <= set(named)
+
+
+def test_version_changelog_and_citation_agree():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == PROJECT["version"]
+    assert citation["repository-code"] == PROJECT["urls"]["repository"]
+    assert PROJECT["license"] == " AND ".join(citation["license"])
+    newest = re.search(r"^## \[(.+?)\](.*)$", read("CHANGELOG.md"), re.MULTILINE)
+    if PROJECT["version"].endswith(".dev0"):
+        assert newest.groups() == ("Unreleased", "")
+    else:
+        assert newest[1] == PROJECT["version"]
+        assert newest[2] == f" - {citation['date-released']}"
+
+
+def test_the_readme_names_every_notebook_with_its_question_and_its_needs():
+    rows = re.findall(
+        r"^\| \[\d\d\]\(notebooks/(.+?)\.ipynb\) \|", read("README.md"), re.M
+    )
+    assert sorted(rows) == sorted(2 * [path.stem for path in sources()])
+
+
+def test_what_contributing_names_exists():
+    """Files, folders and make targets; and CI runs what a release asks for."""
+    text = read("CONTRIBUTING.md")
+    for name in re.findall(
+        r"`((?:src|tests|notebooks|report|data|\.ci)/[\w./]+)`", text
+    ):
+        assert name == "notebooks/09_topic.ipynb" or (root() / name).exists(), name
+    targets = re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE)
+    assert set(re.findall(r"make ([a-z-]+)", text)) <= set(targets)
 
 
 def test_the_links_in_the_notebooks_are_in_step():

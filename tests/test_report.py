@@ -1,5 +1,6 @@
 """Tests of the runner, the generated cells and the site, on small notebooks."""
 
+import re
 import shutil
 import sys
 from importlib.metadata import version
@@ -167,12 +168,28 @@ def test_the_bootstrap_cell_is_short_and_does_nothing_here(course):
     assert copy.cells[1].outputs == []
 
 
+def test_a_release_points_to_its_own_tag(course):
+    """So that a notebook of a release installs the helpers of that release."""
+    settings = course / "pyproject.toml"
+    line = re.compile(r'(?m)^version = "[^"]+"')
+    settings.write_text(line.sub('version = "0.2.0"', settings.read_text("utf-8")))
+    navigation.write_navigation()
+    cells = nbformat.read(course / "notebooks/01_one.ipynb", as_version=4).cells
+    assert f'"xai-derm @ git+{navigation.repository()}@v0.2.0"' in cells[1].source
+    assert cells[0].source.count("/blob/v0.2.0/notebooks/01_one.ipynb)") == 2
+    settings.write_text(line.sub('version = "0.3.0.dev0"', settings.read_text("utf-8")))
+    navigation.write_navigation()
+    cells = nbformat.read(course / "notebooks/01_one.ipynb", as_version=4).cells
+    assert f'"xai-derm @ git+{navigation.repository()}"' in cells[1].source
+    assert cells[0].source.count("/blob/main/notebooks/01_one.ipynb)") == 2
+
+
 def test_on_colab_the_bootstrap_cell_keeps_what_is_there(course):
     colab = """\
 import sys
 sys.modules["google.colab"] = sys
 get_ipython().register_magic_function(print, magic_name="pip")"""
-    code = navigation.BOOTSTRAP.format(repository="https://example.org/course")
+    code = navigation.BOOTSTRAP.format(repository="https://example.org/course", at="")
     write(course / "notebooks/03_three.ipynb", cell(colab), cell(code))
     runner.run(["03_three"])
     copy = nbformat.read(course / "out/notebooks/03_three.ipynb", as_version=4)
@@ -220,9 +237,28 @@ def test_the_site_is_made_of_what_ran(course):
     page = (index.parent / "notebooks/02_two.html").read_text("utf-8")
     assert "google.colab" not in page and "Show the solution" in page
     assert '<td class="number">20</td>' in page and "<td>b</td>" in page
+    for ending in ("ipynb", "html"):
+        assert f'href="../editions/02_two.{ending}"' in page
+        assert (index.parent / f"editions/02_two.{ending}").exists()
     assert "PyTorch" in (index.parent / "run_times.html").read_text("utf-8")
     cards = (index.parent / "model_cards.html").read_text("utf-8")
     assert "No model has been trained" in cards
+
+
+def test_the_editions_are_made_of_what_ran_and_the_student_edition_runs(course, capsys):
+    with pytest.raises(SystemExit, match="01_one has not been run"):
+        report.main(["editions"])
+    runner.run()
+    capsys.readouterr()
+    report.main(["editions"])
+    student, reading = course / "out/student", course / "out/reading"
+    assert capsys.readouterr().out.split() == [
+        *(str(student / f"{name}.ipynb") for name in ("01_one", "02_two")),
+        *(str(reading / f"{name}.html") for name in ("01_one", "02_two")),
+    ]
+    assert "Show the solution" in (reading / "02_two.html").read_text("utf-8")
+    assert "answer = seed" not in (student / "02_two.ipynb").read_text("utf-8")
+    runner.run(folder=student)
 
 
 def test_the_cards_of_the_models_are_a_page(folders):

@@ -1,7 +1,7 @@
 """Links between notebooks, and the cell that installs the course on Colab.
 
-All of it is generated from one setting, `[project.urls] repository` in pyproject.toml,
-by `python -m helpers.report navigation`. Used by the report, taught nowhere.
+All of it is generated from pyproject.toml (the repository's address, the version), by
+`python -m helpers.report navigation`. Used by the report, taught nowhere.
 """
 
 import tomllib
@@ -14,13 +14,13 @@ from helpers.settings import CourseError, root
 # Runs on Colab alone. Pinning what is there keeps pip from moving Colab's own torch.
 BOOTSTRAP = """\
 import sys  # on Colab this cell installs the course; elsewhere it does nothing
+from importlib.metadata import version
 
 if "google.colab" in sys.modules:
-    from importlib.metadata import version
-
     names = ["torch", "torchvision", "numpy", "pillow", "ipywidgets", "ipython"]
     pins = " ".join(f"{{name}}=={{version(name)}}" for name in names)
-    %pip install -q {{pins}} "xai-derm @ git+{repository}"
+    %pip install -q {{pins}} "xai-derm @ git+{repository}{at}"
+    version("xai-derm")  # if it stops here, pip has failed: its reason stands above
 """
 KERNEL = {
     "display_name": "Python 3 (ipykernel)",
@@ -29,10 +29,19 @@ KERNEL = {
 }
 
 
+def project() -> dict:
+    return tomllib.loads((root() / "pyproject.toml").read_text("utf-8"))["project"]
+
+
 def repository() -> str:
     """The address of the course's repository: the one setting behind every link."""
-    project = tomllib.loads((root() / "pyproject.toml").read_text("utf-8"))["project"]
-    return project["urls"]["repository"].rstrip("/")
+    return project()["urls"]["repository"].rstrip("/")
+
+
+def branch() -> str:
+    """Where the links point to: main while a version is made, then the version's tag."""
+    version = project()["version"]
+    return "main" if version.endswith(".dev0") else f"v{version}"
 
 
 def site_address() -> str:
@@ -61,7 +70,7 @@ def tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
 
 def title_cell(name: str, heading: str, in_report: bool = False) -> str:
     """The first cell: the heading and the line of links under it."""
-    path = f"blob/main/notebooks/{name}.ipynb"
+    path = f"blob/{branch()}/notebooks/{name}.ipynb"
     colab = repository().replace("github.com", "colab.research.google.com/github")
     links = [
         f"[Open in Colab]({colab}/{path})",
@@ -70,6 +79,8 @@ def title_cell(name: str, heading: str, in_report: bool = False) -> str:
     ]
     if in_report:
         links[1] = "[Glossary](../glossary.md)"
+        for edition, ending in (("Student", "ipynb"), ("Reading", "html")):
+            links.append(f'<a href="../editions/{name}.{ending}">{edition} edition</a>')
     return f"# {heading}\n\n{' · '.join(links)}"
 
 
@@ -83,7 +94,8 @@ def updated(path: Path, before: Path | None, after: Path | None) -> str:
     bootstrap = [cell for cell in notebook.cells if tagged(cell, "bootstrap")]
     if len(bootstrap) != 1:
         raise CourseError(f"{path.name}: tag exactly one cell 'bootstrap'")
-    bootstrap[0].source = BOOTSTRAP.format(repository=repository()).rstrip()
+    at = "" if branch() == "main" else f"@{branch()}"
+    bootstrap[0].source = BOOTSTRAP.format(repository=repository(), at=at).rstrip()
     if not tagged(notebook.cells[-1], "navigation"):
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from . import chest, datasets, films, images
-from .settings import Settings
+from .settings import CHEST, Settings
 
-CHEST = ("chestxray14", "chexpert")
 STICKER = (0.04, 0.09)  # where the planted word begins
 
 

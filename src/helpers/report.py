@@ -1,8 +1,9 @@
 """The report: runs the notebooks and builds a site from them that needs no network.
 
-    python -m helpers.report [all | run | site | keep | navigation]
+    python -m helpers.report [all | run | site | editions | keep | needs | navigation]
 
-Pages and looks are in the folder report/; results go to <out>/notebooks and <out>/site.
+Pages and looks are in the folder report/; results go to <out>/notebooks, <out>/student,
+<out>/reading and <out>/site.
 """
 
 import argparse
@@ -17,14 +18,10 @@ from pathlib import Path
 import nbformat
 from filelock import FileLock, Timeout
 
-from helpers import ledger_page, navigation, reference, runner, toggles
+from helpers import editions, ledger_page, navigation, needs, reference, runner, toggles
 from helpers.files import below_out
-from helpers.html_tables import with_numbers
 from helpers.settings import CourseError, out_folder, root
 
-# Our tags, as myst-nb understands them. Left out: cells that only a notebook needs.
-TAGS = {"solution": "hide-input"}
-LEFT_OUT = ("bootstrap", "navigation")
 EXPLORER = """```{raw} html
 <link rel="stylesheet" href="_static/explorer/toggle.css">
 <link rel="stylesheet" href="_static/explorer.css">
@@ -33,7 +30,6 @@ EXPLORER = """```{raw} html
 <script src="_static/explorer/index.js"></script>
 <script src="_static/explorer.js"></script>
 ```"""
-LIVE = "<p><em>In a running notebook a live viewer stands here.</em></p>"
 
 
 def site() -> Path:
@@ -42,12 +38,16 @@ def site() -> Path:
 
     out = out_folder()
     pages, built = out / "sphinx", out / "site"
-    assemble(pages, executed(out / "notebooks"))
+    notebooks = executed(out / "notebooks")
+    assemble(pages, notebooks)
     fresh = out / "site.part"
     shutil.rmtree(fresh, ignore_errors=True)
     options = ["-q", "-W", "--keep-going", "-d", str(out / "doctrees"), "-E"]
     if sphinx([*options, "-b", "html", str(pages), str(fresh)]):
         raise CourseError(f"the site has the faults listed above; its pages: {pages}")
+    (fresh / "editions").mkdir()
+    for edition in editions.write(notebooks):
+        shutil.copy(edition, fresh / "editions")
     shutil.rmtree(built, ignore_errors=True)
     fresh.rename(built)
     return built / "index.html"
@@ -61,7 +61,7 @@ def executed(folder: Path) -> dict[str, nbformat.NotebookNode]:
         if not copy.exists():
             raise CourseError(f"{source.stem} has not been run; run `make report`")
         notebook = nbformat.read(copy, as_version=4)
-        if "run" not in notebook.metadata:
+        if "peak_memory" not in notebook.metadata:  # the last that the runner writes
             raise CourseError(
                 f"{source.stem} did not run to its end; run `make report`"
             )
@@ -81,7 +81,7 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     for page in (index, about):
         text = page.read_text("utf-8").replace("%repository%", navigation.repository())
         page.write_text(text.replace("%version%", version("xai-derm")), "utf-8")
-    (pages / "run_times.md").write_text(run_times(notebooks), "utf-8")
+    (pages / "run_times.md").write_text(needs.page(notebooks), "utf-8")
     (pages / "model_cards.md").write_text(model_cards(), "utf-8")
     shutil.copy(root() / "data" / "README.md", pages / "data.md")
     cases = pages / "cases.md"
@@ -94,29 +94,17 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
 
 def as_page(name: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook as it is read in the site."""
-    page = notebook.copy()
-    page.metadata.pop("widgets", None)
-    page.cells = [
-        cell
-        for cell in notebook.cells
-        if not any(navigation.tagged(cell, tag) for tag in LEFT_OUT)
-    ]
+    page = editions.as_read(notebook)
     page.cells[0].source = navigation.title_cell(
         name, navigation.title(notebook), in_report=True
     )
     for cell in page.cells:
-        tags = cell.metadata.get("tags", [])
-        cell.metadata["tags"] = tags + [TAGS[tag] for tag in tags if tag in TAGS]
-        if "solution" in tags:
+        if navigation.tagged(cell, "solution"):
+            cell.metadata["tags"].append("hide-input")  # as myst-nb understands it
             cell.metadata["mystnb"] = {
                 "code_prompt_show": "Show the solution",
                 "code_prompt_hide": "Hide the solution",
             }
-        if "interactive" in tags:  # its buttons would do nothing without a kernel
-            cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": LIVE})]
-        for output in cell.get("outputs", []):
-            if "dataframe" in output.get("data", {}).get("text/html", ""):
-                output.data["text/html"] = with_numbers(output.data["text/html"])
     return page
 
 
@@ -134,7 +122,7 @@ def front_page(text: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     text = text.replace("%cover%", cover(notebooks))
     text = text.replace("%first%", next(iter(notebooks)))
     for fact in ("Profile", "Data set"):
-        text = text.replace(f"%{fact.lower()}%", of_all(fact, notebooks))
+        text = text.replace(f"%{fact.lower()}%", needs.of_all(fact, notebooks))
     return text
 
 
@@ -151,28 +139,6 @@ def cover(notebooks: dict[str, nbformat.NotebookNode]) -> str:
                 title = navigation.title(notebook)
                 return f"{figure}\n\nFrom [{title}](notebooks/{name}.ipynb)."
     return "It takes data with masks of the lesions; this run has none."
-
-
-def run_times(notebooks: dict[str, nbformat.NotebookNode]) -> str:
-    """The page that says how long each notebook took, and on what."""
-    rows = ["| Notebook | Cells | Seconds |", "| --- | --: | --: |"]
-    for name, notebook in notebooks.items():
-        link = f"[{navigation.title(notebook)}](notebooks/{name}.ipynb)"
-        seconds = f"{notebook.metadata.papermill.duration:.0f}"
-        rows.append(f"| {link} | {len(notebook.cells)} | {seconds} |")
-    some = next(iter(notebooks.values()))
-    facts = [f"- {fact}: {of_all(fact, notebooks)}" for fact, _ in some.metadata.run]
-    return "\n".join(
-        [
-            "# Run times\n",
-            "How long each notebook took in the run that made this report, from its "
-            "first cell to its last, and on what.\n",
-            *rows,
-            "",
-            *facts,
-            "",
-        ]
-    )
 
 
 def model_cards() -> str:
@@ -217,12 +183,6 @@ def keep(name: str) -> Path:
     return reference.keep(name, books, ledger_page.settled(books))
 
 
-def of_all(fact: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
-    """What the notebooks' runs have as this fact: one value, unless they differ."""
-    values = {dict(notebook.metadata.run)[fact] for notebook in notebooks.values()}
-    return " and ".join(f"`{value}`" for value in sorted(values))
-
-
 @contextmanager
 def only_one():
     """Two reports at once into one folder would spoil each other's notebooks."""
@@ -244,7 +204,9 @@ def main(arguments: list[str] | None = None) -> None:
         ("all", "run all notebooks, then build the site (the default)"),
         ("run", "run notebooks, all of them when none is named"),
         ("site", "build the site from the notebooks that were run"),
+        ("editions", "write the student and the reading edition of every notebook"),
         ("keep", "keep the numbers of this run, as a reference run of that name"),
+        ("needs", "write what each notebook needed in this run into the README"),
         ("navigation", "write the generated cells of every notebook anew"),
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
@@ -275,6 +237,11 @@ def main(arguments: list[str] | None = None) -> None:
                     runner.run()
                 if options.command in (None, "all", "site"):
                     print(site())
+                if options.command == "editions":
+                    ran = executed(out_folder() / "notebooks")
+                    print(*editions.write(ran), sep="\n")
+                if options.command == "needs":
+                    print(needs.write(executed(out_folder() / "notebooks")))
                 if options.command == "keep":
                     print(keep(options.name))
     except CourseError as error:

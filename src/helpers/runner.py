@@ -1,16 +1,22 @@
-"""Running the notebooks, one line each, with papermill. Used by the report."""
+"""Running the notebooks, one line each, with papermill. Used by the report.
+
+The copy that ran says in its metadata what the run was and how much memory it took.
+"""
 
 import ast
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
 import nbformat
+import psutil
 
 from helpers.files import atomic, below_out, writing
 from helpers.navigation import sources, tagged
@@ -19,6 +25,7 @@ from helpers.settings import CourseError, Settings, load
 BAR = 20  # characters
 CELL_SECONDS = {"quick": 3600, "full": 6 * 3600}  # 10,000 pictures need their time
 TAIL = 12  # lines of a failing cell's traceback
+LOOK = 0.2  # seconds between two looks at the memory
 
 
 def run(
@@ -113,7 +120,7 @@ def run_one(
         "  {elapsed}",
     }
     try:
-        with writing(out):
+        with writing(out), peak_memory() as peak:
             notebook = papermill.execute_notebook(
                 path,
                 out,
@@ -128,10 +135,33 @@ def run_one(
     except (PapermillExecutionError, DeadKernelError) as error:
         raise CourseError(failure(name, out, error)) from None
     notebook.metadata["run"] = facts(settings)  # a list: nbformat sorts keys
+    notebook.metadata["peak_memory"] = max(peak)
     with atomic(out) as part:
         nbformat.write(notebook, part)
     cells = len(notebook.cells)
     print(line(name, cells, cells, notebook.metadata.papermill.duration, "✔"))
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """The bytes that our processes, a kernel and what it started, held at every look."""
+    seen, over = [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK):
+            total = 0
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it has just ended
+                    total += process.memory_info().rss
+            seen.append(total)
+
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watch.join()
 
 
 def line(name: str, done: int, cells: int, seconds: float, mark: str) -> str:
@@ -169,6 +199,15 @@ def failure(name: str, out: Path, error: Exception) -> str:
     )
 
 
+def device(settings: Settings) -> str:
+    """The GPU by its name, or cpu."""
+    import torch
+
+    return (
+        torch.cuda.get_device_name() if settings.device == "cuda" else settings.device
+    )
+
+
 def facts(settings: Settings) -> list[tuple[str, str]]:
     """What the report says about a run."""
     return [
@@ -177,6 +216,7 @@ def facts(settings: Settings) -> list[tuple[str, str]]:
         ("Seed", str(settings.seed)),
         ("Python", python_version()),
         ("PyTorch", version("torch")),
+        ("Device", device(settings)),
         ("Cores of the machine", str(os.cpu_count())),
         ("Date of the run", datetime.now().astimezone().date().isoformat()),
     ]

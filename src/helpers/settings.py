@@ -20,7 +20,8 @@ TITLES = {
     "chexpert": "CheXpert",
 }
 DATASETS = tuple(TITLES)
-SKIN = DATASETS[:5]
+CHEST = ("chestxray14", "chexpert")
+SKIN = tuple(name for name in DATASETS if name not in CHEST)
 VARIABLES = tuple(
     f"XAI_DERM_{name}"
     for name in ("PROFILE", "DATASET", "SEED", "DATA", "WEIGHTS", "OUT")
