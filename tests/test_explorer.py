@@ -132,6 +132,8 @@ def test_a_case_tells_what_the_model_and_the_truth_say(written):
         p = {one["label"]: one["p"] for one in case["classes"]}
         assert np.allclose([p[c] for c in run.classes], known[row.image_id], atol=2e-3)
         assert next(iter(p)) == row.predicted
+        always = {one["always"] for one in case["classes"]}
+        assert always == {False}, "there are twenty calibration lesions of each"
         keys = [tuple(key) for key in case["data"]["keys"]]
         every = [("deep", len(cam.FORMULAS) + 1), ("middle", 4), ("early", 4)]
         counts = pd.Series([(layer, label) for _, layer, label in keys]).value_counts()

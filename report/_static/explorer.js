@@ -83,14 +83,15 @@ const explorer = (() => {
   };
 
   const bars = classes => make("table", { className: "explorer-classes" },
-    make("caption", {}, "What the model says: calibrated probabilities; ● in the conformal set"),
+    make("caption", {}, "What the model says: calibrated probabilities; ● in the conformal set" +
+      (classes.some(one => one.always) ? ", (●) in every set, as too few were known to judge by" : "")),
     make("thead", {}, make("tr", {}, ...["class", "probability", "set"].map(text =>
       make("th", { scope: "col" }, text)))),
-    make("tbody", {}, ...classes.map(({ label, p, in_set }) => {
+    make("tbody", {}, ...classes.map(({ label, p, in_set, always }) => {
       const bar = make("span", { className: "bar" });
       bar.style.width = `${100 * p}%`;
       return make("tr", {}, make("th", { scope: "row" }, full(label)),
-        make("td", {}, bar, make("span", {}, percent(p))), make("td", {}, in_set ? "●" : "–"));
+        make("td", {}, bar, make("span", {}, percent(p))), make("td", {}, always ? "(●)" : in_set ? "●" : "–"));
     })));
   const number = value => value === null || value === undefined ? "–" : value.toFixed(2);
   const scored = (scores, row) => make("table", { className: "explorer-scores" },
@@ -139,5 +140,9 @@ const explorer = (() => {
   };
   window.addEventListener("hashchange", follow);
   setTimeout(() => { filter(); follow(); });
-  return { take: one => { taken[cases.findIndex(c => c.id === one.id)] = one; if (cases[now].id === one.id) show(one); } };
+  const take = one => {
+    taken[cases.findIndex(({ id }) => id === one.id)] = one;
+    if (cases[now].id === one.id) show(one);
+  };
+  return { take };
 })();

@@ -99,6 +99,7 @@ def _classes(ready: engine.Engine, answer: engine.Answer) -> list[dict]:
             "label": ready.classes[i],
             "p": round(float(answer.probs[i]), 4),
             "in_set": bool(answer.chosen[i]),
+            "always": bool(ready.always[i]),
         }
         for i in order
     ]
