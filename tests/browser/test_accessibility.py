@@ -159,3 +159,30 @@ def test_a_solution_opens_by_keyboard(page):
     assert fold.locator("pre").is_visible()
     page.keyboard.press("Space")
     assert not fold.locator("pre").is_visible()
+
+
+def test_the_bar_of_a_phone_opens_and_closes_by_keyboard(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, NOTEBOOKS[0])
+    page.locator(".primary-toggle").focus()
+    page.keyboard.press("Enter")
+    link = page.locator("#pst-primary-sidebar-modal .bd-links a").first
+    link.wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('dialog') !== null")
+    page.keyboard.press("Escape")
+    link.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.matches('.primary-toggle')")
+
+
+def test_dark_mode_by_keyboard(page):
+    visit(page, NOTEBOOKS[0])
+    page.locator(".theme-switch-button").focus()
+    page.keyboard.press("Enter")
+    dark = page.locator(".theme-change-button[data-mode=dark]")
+    dark.wait_for()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert dark.evaluate("one => one === document.activeElement")
+    page.keyboard.press("Enter")
+    page.locator("html[data-theme=dark]").wait_for()
