@@ -59,9 +59,7 @@ def loaded(model: Path, pictures: Path, seconds: float) -> None:
 
     bare()
     for name, batch in (("micro-batched", "16"), ("one by one", "1")):
-        rate = max(
-            bare() for _ in range(3)
-        )  # before and after: a busy moment is no load
+        rate = max(bare() for _ in range(3))
         with serving.running(model, "--batch", batch, "--room", "64") as address:
             serving.load(address, files, CLIENTS, 1)  # what is done once is not timed
             done = serving.load(address, files, CLIENTS, seconds)
@@ -69,9 +67,10 @@ def loaded(model: Path, pictures: Path, seconds: float) -> None:
         told, other = serving.told(done), sorted(set(done.status) - {200, 503})
         print(
             f"service       {told['a second']:.1f}/s, {told['a second'] / rate:.2f} × the "
-            f"bare model with maps ({rate:.1f}/s); p50 {told['p50']:.2f}, p95 {told['p95']:.2f}, p99 "
-            f"{told['p99']:.2f} s ({name}, {CLIENTS} clients for {seconds:g} s, n = "
-            f"{told['n']}, {told['503']} times 503, other answers: {other or 'none'})"
+            f"bare model with maps ({rate:.1f}/s); p50 {told['p50']:.2f}, p95 "
+            f"{told['p95']:.2f}, p99 {told['p99']:.2f} s ({name}, {CLIENTS} clients for "
+            f"{seconds:g} s, n = {told['n']}, {told['503']} times 503, "
+            f"other answers: {other or 'none'})"
         )
 
 

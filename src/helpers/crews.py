@@ -55,6 +55,8 @@ def ray_data(
             ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel("ERROR")
+    # One call at a time, in the main thread: in another glibc gives memory back each time.
+    pool = ray.data.ActorPoolStrategy(size=workers, enable_true_multi_threading=True)
     try:
         with warnings.catch_warnings(action="ignore"):  # Ray 2.64 will name _once anew
             explained = ray.data.from_pandas(tables).map_batches(
@@ -62,7 +64,7 @@ def ray_data(
                 fn_constructor_args=(explainer,),
                 batch_size=None,  # a table at a time
                 batch_format="numpy",
-                compute=ray.data.ActorPoolStrategy(size=workers),
+                compute=pool,
                 num_cpus=1,
                 num_gpus=int(explainer.device == "cuda"),
                 ray_remote_args_fn=_once if own else None,
