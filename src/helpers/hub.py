@@ -6,6 +6,7 @@ Answers are greedy, so the same picture and prompt give the same words. `vlm.loa
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,14 @@ class HubCaptioner:
     def queries(self) -> bool:
         """Does a Q-Former stand between eye and words (InstructBLIP, BLIP-2)?"""
         return hasattr(self.model.config, "num_query_tokens")
+
+    @property
+    def shares(self) -> bool:
+        """Does it take what its Q-Former has seen? Colab's transformers (5.15) does not."""
+        base = getattr(self.model, "get_base_model", lambda: self.model)()
+        return (
+            self.queries and "mm_encoder_outputs" in signature(base.forward).parameters
+        )
 
     @property
     def decoder_only(self) -> bool:
@@ -75,7 +84,7 @@ class HubCaptioner:
         scores = [np.zeros((0, len(answers)), np.float32)]
         for some in batches(images):
             inputs = self.encode(some, prompt)
-            if self.queries:  # one look at the picture is enough for all answers
+            if self.shares:  # one look at the picture is enough for all answers
                 look = {k: v for k, v in inputs.items() if k not in BY_TOKEN}
                 seen = self.model.get_image_features(**look, return_dict=True)
                 inputs |= {"pixel_values": None, "mm_encoder_outputs": {"image": seen}}
