@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import platform
 import shutil
 import signal
 import subprocess
@@ -188,8 +189,29 @@ def test_a_damaged_file_is_made_again(whole, source, explainer, tmp_path):
     assert files(tmp_path) == files(whole)
 
 
+FAULTS = """
+import resource
+from helpers.explainer import keep_memory
+keep_memory()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pieces = [b"x" * 1_000_000 for _ in range(40)]
+    del pieces
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+def test_memory_that_was_freed_is_used_again():
+    """Anew, 40 MB are nearly ten thousand pages."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, check=True
+    )
+    assert int(done.stdout) < 500
+
+
 def test_ray_writes_the_same_bytes(whole, source, explainer, tmp_path):
-    """And computes in the main thread: in another one memory costs a sixth of the time."""
+    """And computes in the main thread, as the loop does."""
     pytest.importorskip("ray")
 
     class Watched(Explainer):

@@ -55,7 +55,7 @@ def ray_data(
             ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel("ERROR")
-    # One call at a time, in the main thread: in another glibc gives memory back each time.
+    # One call at a time, and that in the main thread, as in the loop.
     pool = ray.data.ActorPoolStrategy(size=workers, enable_true_multi_threading=True)
     try:
         with warnings.catch_warnings(action="ignore"):  # Ray 2.64 will name _once anew
