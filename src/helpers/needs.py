@@ -7,6 +7,7 @@ section has them rounded up, as a promise that a machine a bit slower can keep.
 import math
 import re
 from pathlib import Path
+from textwrap import wrap
 
 from nbformat import NotebookNode
 
@@ -74,7 +75,7 @@ def section(notebooks: dict[str, NotebookNode]) -> str:
         "cores, and rounded up; what an earlier run has trained is read, not trained "
         "again. Your own run's numbers are on the report's page *Run times*."
     )
-    return "\n".join([intro, "", *rows, ""])
+    return "\n".join([*wrap(intro, 96), "", *rows, ""])
 
 
 def _gpu(device: str) -> str:
