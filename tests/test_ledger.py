@@ -40,8 +40,9 @@ def test_a_settled_claim_is_a_line_and_a_file(cfg, capsys):
     ledger.settle(
         cfg, 3, holds=np.False_, measured="a  gap\nof", value=(0.5, 0.25, 1), n=4
     )
-    line = "⚖ claim 3 (sources 002, 003): does not hold. a gap of: 0.5 [0.25, 1] "
-    assert capsys.readouterr().out == line + "(n = 4, PH2)\n"
+    line = "⚖ claim 3 (sources 002, 003), “Grad-CAM++ uses higher derivatives”: "
+    told = "does not hold. a gap of: 0.5 [0.25, 1] (n = 4, PH2)\n"
+    assert capsys.readouterr().out == line + told
     (path,) = (cfg.out / "results" / "ledger").iterdir()
     entry = json.loads(path.read_text("utf-8"))
     assert ledger.entries() == {3: entry}

@@ -56,8 +56,10 @@ const explorer = (() => {
       cards[n].hidden = (label && one.truth !== label) ||
         (answer && (answer === "right") !== right(one)) || (sure && !SURE[sure][1](one));
     });
-    count.value = `${visible().length} of ${cases.length} cases`;
-    if (visible().length && cards[now]?.hidden) open(visible()[0], keep);
+    const some = visible().length;
+    count.value = some ? `${some} of ${cases.length} cases` : "no case fits";
+    shown.hidden = !some;
+    if (some && cards[now]?.hidden) open(visible()[0], keep);
   };
 
   let now = -1, wanted = {}, taken = {};
@@ -110,7 +112,8 @@ const explorer = (() => {
     seen.innerHTML = one.html;  // the course's own figure, made in notebook 08
     const title = make("h2", {}, one.id);
     const verdict = make("p", {}, `Truth: ${full(one.truth)}. The model says ` +
-      `${full(one.predicted)}, ${percent(p)}: ${right(one) ? "right" : "wrong"}.`);
+      `${full(one.predicted)}, ${percent(p)}: ${right(one) ? "right" : "wrong"}.` +
+      (one.classes[0].in_set ? "" : " Its answer is not in its own set: do not rely on it."));
     const turn = (text, by) => make("button", { type: "button", onclick: () => step(by) }, text);
     const nav = make("div", { className: "explorer-turn" }, turn("‹ previous", -1),
       turn("next ›", 1), here);
@@ -119,7 +122,7 @@ const explorer = (() => {
     const more = words.length ? [make("h3", {}, "Captions"), make("dl", {}, ...words)] : [];
     seen.addEventListener("heat", ({ detail: { row, state } }) => {
       remember(state);
-      told.textContent = row < 0 ? "This map was not computed." : one.says[row];
+      told.textContent = row < 0 ? "This map was not computed: CAM exists at the deep layer alone." : one.says[row];
       points.replaceChildren(...Object.keys(one.scores).length ? [scored(one.scores, row)] : []);
     });
     shown.replaceChildren(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .figures import BLUE, GREEN, GREY, LIGHT_MAP, ORANGE, PINK
 
-STYLES = [(BLUE, "o-"), (ORANGE, "D-"), (GREEN, "s-"), (PINK, "^-"), (GREY, "v--")]
+STYLES = [(BLUE, "o-"), (ORANGE, "D--"), (GREEN, "s-."), (PINK, "^:"), (GREY, "v--")]
 RIGHT = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
 
 

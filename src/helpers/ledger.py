@@ -103,8 +103,10 @@ def line(entry: dict) -> str:
     """An entry as the notebook prints it."""
     told = [findings(entry), entry["why"]]
     told = "; ".join(filter(None, told))
+    title = claims().title[entry["number"]]
     return (
-        f"⚖ claim {entry['number']} ({_sources(entry['number'])}): {entry['verdict']}. "
+        f"⚖ claim {entry['number']} ({_sources(entry['number'])}), “{title}”: "
+        f"{entry['verdict']}. "
         f"{told} ({', '.join(filter(None, [size(entry), data(entry)]))})"
     )
 

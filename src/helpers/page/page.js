@@ -89,6 +89,7 @@ function show(target) {
   $("set").textContent =
     `In bold: the classes that it cannot rule out (${inside.length ? inside.join(", ") : "none"}). ` +
     `For pictures like those it was calibrated on, such a list holds the right one in about ${sure}%.` +
+    (answer.classes[0].in_set ? "" : " Its own answer is not in the list: do not rely on it.") +
     (always.length ? ` Always in it, as too few were known to judge by: ${always.join(", ")}.` : "");
   const whole = Object.values(answer.seconds).reduce((sum, s) => sum + s, 0);
   $("times").textContent =
