@@ -232,12 +232,11 @@ def _anchor(heading: str) -> str:
 INTRO = """\
 The five source documents behind this course make claims. Here they are in our words, with
 what the notebooks found of them and where. A verdict is about the data named beside it and
-about nothing else: what was found on painted pictures says nothing about patients. "Does not
-hold" means that the run did not show it: where the interval reaches past zero, the opposite was not
-shown either. Square
-brackets hold an interval of 95%, drawn by lesion where lesions are known. **Reference
-runs** are earlier ones whose numbers are kept with the course; they stand apart, in dashed
-frames. Not for diagnosis."""
+about nothing else: what was found on painted pictures says nothing about patients.
+"Does not hold" means that the run did not show it; where the interval reaches past zero, it
+did not show the opposite either. Square brackets hold an interval of 95%, drawn by lesion
+where lesions are known. **Reference runs** are earlier ones whose numbers are kept with the
+course; they stand apart, in dashed frames. Not for diagnosis."""
 
 SCRIPT = """
 (() => {
