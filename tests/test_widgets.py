@@ -96,7 +96,12 @@ def test_an_upload_that_is_no_picture_is_refused(monkeypatch):
     def upload(content, name="<b>.png"):
         return widgets.received(({"name": name, "content": content},))
 
-    refused(lambda: upload(b"nothing"), "<b>.png")
+    line = refused(
+        lambda: upload(b"nothing"), "<b>.png: not a picture", "send it again"
+    )
+    assert "table" not in line  # of a data set
+    cut = png(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8))[:9000]
+    refused(lambda: upload(cut), "<b>.png: truncated", "send it again")
     refused(lambda: widgets.received(()), "choose a file")
     monkeypatch.setattr(widgets, "MAX_BYTES", 10)
     refused(lambda: upload(png(np.zeros((9, 9, 3), np.uint8))), "<b>.png", "MB")

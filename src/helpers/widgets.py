@@ -125,10 +125,9 @@ def received(value) -> tuple[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"
         path.write_bytes(data)
-        try:
-            return name, images.read(path)
-        except CourseError as error:
-            raise CourseError(str(error).replace(str(path), name)) from None
+        if fault := images.fault(path):
+            raise CourseError(f"{name}: {fault}; take or send it again")
+        return name, images.read(path)
 
 
 def told(error: CourseError) -> str:
