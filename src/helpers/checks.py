@@ -86,8 +86,6 @@ def _told(got, expected) -> str:
 
 
 def _short(value) -> str:
-    if isinstance(value, str):
-        return value
     try:
         value = np.array2string(
             np.asarray(value), precision=3, threshold=8, separator=" "
