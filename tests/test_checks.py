@@ -60,6 +60,62 @@ def no_clone(model, layer, x):
         layer._forward_hooks.clear()
 
 
+def without_a_hook(model, layer, x):
+    return layer(x)
+
+
+def run_by_hand(model, layer, x):
+    for step in model:
+        x = step(x)
+        if step is layer:
+            return x
+
+
+def swallows_the_error(model, layer, x):
+    kept = []
+    handle = layer.register_forward_hook(
+        lambda _, __, output: kept.append(output.clone())
+    )
+    try:
+        model(x)
+    except Exception:
+        pass
+    finally:
+        handle.remove()
+    return kept[0]
+
+
+def not_the_output(model, layer, x):
+    return model(x) + 1
+
+
+HOOKS = {
+    hook_that_stays: "a hook stayed",
+    hook_that_stays_after_an_error: "a hook stayed",
+    no_clone: "you kept what the ReLU overwrote",
+    without_a_hook: "the model was never run",
+    run_by_hand: "the model was never run",
+    swallows_the_error: "the model's error was swallowed",
+    not_the_output: "you gave something else",
+}
+
+
+def with_epsilon(eps):
+    def alpha(A, g):
+        under = 2 * g**2 + g**3 * A.sum((1, 2), keepdims=True)
+        return np.where(g > 0, g**2 / (under + eps), 0)
+
+    return alpha
+
+
+def near(eps):
+    def alpha(A, g):
+        under = 2 + g * A.sum((1, 2), keepdims=True)
+        return np.where(g > 0, 1 / (under + eps), 0)
+
+    return alpha
+
+
 WRONG = {
     "1_1": [
         lambda labels: labels.value_counts().iloc[0],  # a count, no share
@@ -80,6 +136,12 @@ WRONG = {
         lambda truth, said: (truth == said).mean(),  # plain accuracy
         lambda truth, said: np.mean([(said == c)[truth == c].sum() for c in {*truth}]),
         lambda truth, said: 0.5,
+        lambda truth, said: np.mean(  # of classes that are never true as well
+            [
+                (said[truth == c] == c).sum() / max((truth == c).sum(), 1)
+                for c in {*truth, *said}
+            ]
+        ),
     ],
     "2_2": [
         lambda probs, shares: probs * shares,  # does not sum to one
@@ -105,6 +167,8 @@ WRONG = {
         lambda A, g: 1 / (2 + g * A.sum((1, 2), keepdims=True)),  # negative g as well
         lambda A, g: np.where(g > 0, 1 / (2 + g * A.sum()), 0),  # of all channels
         lambda A, g: np.where(g > 0, 1 / (2 + g * A), 0),
+        *map(with_epsilon, (1e-4, 1e-7, 1e-12)),
+        *map(near, (1e-4, 1e-7)),
     ],
     "4_2": [
         lambda g, total, eps: 1.0,
@@ -185,7 +249,7 @@ WRONG = {
         lambda n, shard, done: list(range(len(done) * shard, n)),  # as if in order
         lambda n, shard, done: [i for i in range(n) if i % shard not in done],
     ],
-    "3_3": [hook_that_stays, hook_that_stays_after_an_error, no_clone],
+    "3_3": [*HOOKS],
 }
 
 
@@ -197,6 +261,44 @@ def test_a_typical_wrong_answer_gets_a_hint(name, wrong, capsys):
     out = capsys.readouterr().out
     assert out.startswith("✘") and "expected" in out and out.count("\n") == 1
     assert len(out.split(". ")[-1]) > 20  # the hint
+
+
+@pytest.mark.parametrize("wrong", HOOKS, ids=lambda wrong: wrong.__name__)
+def test_what_is_wrong_with_a_hook_is_said_in_words(wrong, capsys):
+    checks.ex_3_3(wrong)
+    assert f", but {HOOKS[wrong]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("eps", [1e-4, 1e-7])
+def test_of_numbers_that_look_alike_the_difference_is_told(eps, capsys):
+    checks.ex_4_1(near(eps))
+    out = capsys.readouterr().out
+    off = float(re.search(r"off by up to (\S+)\. ", out)[1])
+    assert eps / 50 < off < eps and "got" not in out
+
+
+def test_where_an_answer_stops_is_told(capsys):
+    def of_two(labels, more):
+        return labels, more
+
+    def deep(labels):
+        return labels.no_such_thing
+
+    def hooked(model, layer, x):
+        model.no_such_thing()
+
+    checks.ex_1_1(of_two)
+    checks.ex_3_3(lambda model: model)
+    checks.ex_1_1(deep)
+    checks.ex_3_3(hooked)
+    one, two, three, four = capsys.readouterr().out.splitlines()
+    assert "the call of your function" in one and "missing 1 required" in one
+    assert "'more'. Count each class" in one  # its own words, then the hint
+    assert "the call of your function" in two and "takes 1 positional" in two
+    line = deep.__code__.co_firstlineno + 1
+    assert f"in its line {line} (return labels.no_such_thing). Count" in three
+    line = hooked.__code__.co_firstlineno + 1
+    assert f"in its line {line} (model.no_such_thing()). The hook" in four
 
 
 @pytest.mark.parametrize("name", CHECKERS)

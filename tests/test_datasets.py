@@ -1,5 +1,9 @@
 """The loaders on tiny sets in the upstream layouts, and what they refuse."""
 
+import shlex
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,6 +52,35 @@ def ham(data):
     write(folder / "__MACOSX/ISIC_3_segmentation.png", "stub")
     write(folder / "masks/._ISIC_1_segmentation.png", "stub")
     return folder
+
+
+def test_the_way_out_works_from_any_folder(data):
+    with pytest.raises(CourseError) as error:
+        datasets.load("ham10000")
+    command = shlex.split(str(error.value).split("get it with: ")[1])
+    assert Path(command[0]).is_absolute() and Path(command[0]).samefile(sys.executable)
+    assert command[1:] == [
+        *("-m", "helpers.datasets", "download", "ham10000"),
+        *("--to", str(data / "ham10000")),
+    ]
+    assert f"'{data} 2/x'" in cases.way_out("ham10000", f"{data} 2/x")
+
+
+def test_a_variable_that_names_no_folder_is_told(data, monkeypatch):
+    told = f"(XAI_DERM_DATA names {data}, and that folder is not there)"
+    for name in ("ham10000", "ph2", "chexpert"):
+        with pytest.raises(CourseError) as error:
+            datasets.load(name)
+        assert told in str(error.value)
+    data.mkdir()  # it is the data set that lacks
+    with pytest.raises(CourseError) as error:
+        datasets.load("ham10000")
+    assert "XAI_DERM_DATA" not in str(error.value)
+    monkeypatch.delenv("XAI_DERM_DATA")
+    monkeypatch.setattr(settings, "root", lambda: data)
+    with pytest.raises(CourseError) as error:
+        datasets.load("ham10000")
+    assert "XAI_DERM_DATA" not in str(error.value)
 
 
 def test_ham10000(ham, capsys):

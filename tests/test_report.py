@@ -110,6 +110,16 @@ def test_a_failing_notebook_is_told_where_and_why(course, capfd, code, reason):
         report.site()
 
 
+def test_control_c_ends_with_the_way_on(course, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", stop)
+    monkeypatch.setattr(report.logging, "disable", lambda: None)
+    with pytest.raises(SystemExit, match="stopped; the same command goes on"):
+        report.main(["run", "03_three"])
+
+
 def test_a_cell_that_takes_too_long_is_stopped(course, monkeypatch):
     monkeypatch.setitem(runner.CELL_SECONDS, "quick", 1)
     write(course / "notebooks/03_three.ipynb", cell("while True: pass"))

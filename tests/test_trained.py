@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -343,8 +345,24 @@ def test_the_list_is_of_whole_models(cases, capsys):
     for name in (".0123abcd-half", f"{done.folder.name}.training"):
         (models / name).mkdir()
     (models / ".0123abcd-half" / "model.json").write_text("{}")
+    for name, day in (("a-old", 2), ("z-older", 1)):
+        shutil.copytree(done.folder, models / name)
+        os.utime(models / name / "model.json", (day * 86400, day * 86400))
+    (models / "z-older" / "model.json").write_text("{")
+    os.utime(models / "z-older" / "model.json", (86400, 86400))
     assert trained.main([]) == 0
-    assert capsys.readouterr().out == f"{done.folder}\n"
+    newest, old, older = capsys.readouterr().out.splitlines()
+    score = done.page["scores"]["balanced accuracy"]
+    told = f"balanced accuracy {score['score']:.3f}, n = {score['n']}"
+    assert newest.endswith(f"  {done.folder}: {told}")
+    assert datetime.fromisoformat(newest[:16]) > datetime(2026, 1, 1)
+    assert old.startswith("1970-01-0") and old.endswith(f"  {models / 'a-old'}: {told}")
+    assert older.startswith("1970-01-0") and "not readable as JSON" in older
+
+
+def test_of_a_name_the_models_alone_are_found(cases):
+    done = ensure(cases)
+    assert list(done.folder.parent.glob(f"{RECIPE.name}-*")) == [done.folder]
 
 
 def test_an_unknown_recipe_ends_in_one_line(capsys):

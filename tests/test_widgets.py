@@ -11,7 +11,16 @@ from bs4 import BeautifulSoup
 from errors import refused
 from PIL import Image
 
-from helpers import cam, images, models, trained, viewing, widgets
+from helpers import (
+    cam,
+    familiar,
+    images,
+    messages,
+    models,
+    trained,
+    viewing,
+    widgets,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,12 +40,13 @@ def run(tmp_path_factory):
     Image.fromarray(np.uint8(255 * (np.hypot(*np.mgrid[-30:30, -40:40]) < 20))).save(
         mask
     )
-    cases = pd.DataFrame(rows).assign(mask_path=[str(mask), np.nan])
+    cases = pd.DataFrame(rows).assign(mask_path=[str(mask), np.nan], split="train")
     torch.manual_seed(0)
     model = models.build("mobilenet_v2", ("mel", "nv"), 64, start="random").eval()
     page = {"shift": [0.0, 0.5], "temperature": 2.0, "recipe": {"views": 2}}
+    page |= {"sha256": "0" * 64}
     logits = models.logits(model, images.load(cases, 64), views=2)
-    of = {"cases": cases, "logits": logits, "page": page}
+    of = {"cases": cases, "logits": logits, "page": page, "folder": folder}
     return SimpleNamespace(model=model, classes=["mel", "nv"], **of)
 
 
@@ -96,7 +106,12 @@ def test_an_upload_that_is_no_picture_is_refused(monkeypatch):
     def upload(content, name="<b>.png"):
         return widgets.received(({"name": name, "content": content},))
 
-    refused(lambda: upload(b"nothing"), "<b>.png")
+    line = refused(
+        lambda: upload(b"nothing"), "<b>.png: not a picture", "send it again"
+    )
+    assert "table" not in line  # of a data set
+    cut = png(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8))[:9000]
+    refused(lambda: upload(cut), "<b>.png: truncated", "send it again")
     refused(lambda: widgets.received(()), "choose a file")
     monkeypatch.setattr(widgets, "MAX_BYTES", 10)
     refused(lambda: upload(png(np.zeros((9, 9, 3), np.uint8))), "<b>.png", "MB")
@@ -104,19 +119,38 @@ def test_an_upload_that_is_no_picture_is_refused(monkeypatch):
     assert "&lt;b&gt;.png" in widgets.told(error) and "alert" in widgets.told(error)
 
 
+def send(upload, pixels, name):
+    file = {"name": name, "content": png(pixels), "type": "image/png", "size": 1}
+    day = pd.Timestamp("2026-01-01").to_pydatetime()
+    upload.value = (file | {"last_modified": day},)
+
+
 def test_an_uploaded_picture_becomes_a_case(run):
     controls, shown = parts(widgets.viewer(run, [0]))
     upload = next(w for name, w in controls.items() if "picture" in name)
     pixels = np.random.default_rng(2).integers(0, 255, (50, 40, 3), dtype=np.uint8)
-    file = {"name": "own.png", "content": png(pixels), "type": "image/png", "size": 1}
-    upload.value = (
-        file | {"last_modified": pd.Timestamp("2026-01-01").to_pydatetime()},
-    )
+    send(upload, pixels, "own.png")
     assert controls["case"].value == "own.png" and "own.png" in picture(shown)["alt"]
+    assert messages.UNCHECKED in shown.value  # of two pictures there is no rule
     controls["case"].value = "P0: mel"
-    assert "P0" in picture(shown)["alt"]
+    assert "P0" in picture(shown)["alt"] and "alert" not in shown.value
     controls["case"].value = "own.png"
-    assert "own.png" in picture(shown)["alt"]
+    assert "own.png" in picture(shown)["alt"] and messages.UNCHECKED in shown.value
+
+
+def test_an_upload_unlike_the_training_gets_the_notice(run, monkeypatch):
+    pixels = images.load(run.cases, 64)[[0] * familiar.NEAREST]
+    seen = models.each(run.model, pixels, lambda x: familiar.pooled(run.model.map(x)))
+    rule = familiar.Familiar(familiar.unit(seen), 1e-3)
+    monkeypatch.setattr(familiar, "ensure", lambda _: rule)
+    controls, shown = parts(widgets.viewer(run, [0]))
+    upload = next(w for name, w in controls.items() if "picture" in name)
+    send(upload, images.read(run.cases.path[0]), "seen.png")
+    assert "seen.png" in picture(shown)["alt"] and "alert" not in shown.value
+    send(upload, np.full((60, 80, 3), 9, np.uint8), "flat.png")
+    assert "flat.png" in picture(shown)["alt"] and messages.UNFAMILIAR in shown.value
+    controls["case"].value = "seen.png"
+    assert "alert" not in shown.value
 
 
 def test_a_case_is_ready_for_a_figure(run):

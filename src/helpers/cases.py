@@ -4,6 +4,8 @@ One row a picture. What is not known is missing (`None` or NaN), never invented.
 """
 
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,14 +49,17 @@ def way_out(name: str, folder: Path) -> str:
     """How to come by a data set, as the end of an error's line."""
     if name in ASKED_FOR:
         return f"{ASKED_FOR[name]}, then put it into {folder}"
-    command = f"{settings.python()} -m helpers.datasets download {name}"
-    return f"get it with: {command} --to {folder}"
+    words = [sys.executable, "-m", "helpers.datasets", "download", name]
+    return f"get it with: {shlex.join([*words, '--to', str(Path(folder).absolute())])}"
 
 
 def existing(name: str, folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
-        raise CourseError(f"{name}: no folder {folder}; {way_out(name, folder)}")
+        data, why = settings.data_folder(), ""
+        if os.environ.get("XAI_DERM_DATA") and not data.is_dir():
+            why = f" (XAI_DERM_DATA names {data}, and that folder is not there)"
+        raise CourseError(f"{name}: no folder {folder}{why}; {way_out(name, folder)}")
     return folder
 
 

@@ -4,6 +4,9 @@
 checker never stops anything: it says ○ not tried, ✔ right, or ✘ with a hint.
 """
 
+import traceback
+from copy import deepcopy
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score, f1_score
@@ -27,7 +30,7 @@ def skipped(text: str, why: str) -> None:
     print(f"– skipped: {text} ({why})")
 
 
-def _check(name: str, answer, trials, hint: str) -> None:
+def _check(name: str, answer, trials, hint: str, close: float = 1e-5) -> None:
     """Runs a student's function on (arguments, expected) pairs; never raises."""
     if answer is None:
         print(f"○ {name}: not tried yet")
@@ -38,22 +41,58 @@ def _check(name: str, answer, trials, hint: str) -> None:
     for arguments, expected in trials:
         try:
             got = answer(*arguments)
-            same_shape = np.shape(got) == np.shape(expected)
-            right = same_shape and np.allclose(np.asarray(got, float), expected)
         except Exception as error:
-            print(f"✘ {name}: your function stopped with {error!r}. {hint}")
+            print(f"✘ {name}: {_stopped(error)}. {hint}")
             return
-        if not right:
+        if not _same(got, expected, close):
             asked = ", ".join(_short(argument) for argument in arguments)
-            told = f"for {asked} expected {_short(expected)}, got {_short(got)}"
-            print(f"✘ {name}: {told}. {hint}")
+            print(f"✘ {name}: for {asked} {_told(got, expected)}. {hint}")
             return
     print(f"✔ {name}: right")
 
 
+def _stopped(error: Exception) -> str:
+    """What an error says and, unless it is the call that failed, in which line."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    steps = traceback.extract_tb(error.__traceback__)
+    foreign = [step for step in steps if step.filename != __file__]
+    if not foreign:
+        return f"the call of your function stopped with {said}"
+    last = [step for step in foreign if step.filename == foreign[0].filename][-1]
+    source = f" ({last.line})" if last.line else ""
+    return f"your function stopped with {said}, in its line {last.lineno}{source}"
+
+
+def _same(got, expected, close: float = 1e-5) -> bool:
+    if isinstance(expected, str):
+        return got == expected
+    try:
+        same_shape = np.shape(got) == np.shape(expected)
+        got = np.asarray(got, float)
+        return same_shape and np.allclose(got, expected, close, close / 1000)
+    except Exception:  # no numbers at all
+        return False
+
+
+def _told(got, expected) -> str:
+    """What was expected and what came; of two that look alike, how far they are off."""
+    if isinstance(expected, str):
+        return f"expected {expected}, but {got}"
+    wanted, came = _short(expected), _short(got)
+    if wanted == came and np.shape(got) == np.shape(expected):
+        off = np.abs(np.asarray(got, float) - expected).max()
+        return f"nearly what is expected, but off by up to {off:.1g}"
+    return f"expected {wanted}, got {came}"
+
+
 def _short(value) -> str:
-    text = np.array2string(np.asarray(value), precision=3, threshold=8, separator=" ")
-    text = " ".join(text.split())
+    try:
+        value = np.array2string(
+            np.asarray(value), precision=3, threshold=8, separator=" "
+        )
+    except ValueError:  # lists of several lengths
+        value = repr(value)
+    text = " ".join(value.split())
     return text if len(text) < 80 else text[:77] + "…"
 
 
@@ -87,6 +126,7 @@ def ex_2_1(answer) -> None:
     """(truth, answer) → balanced accuracy."""
     rng = np.random.default_rng(0)
     trials = [((np.array([0, 0, 0, 1]), np.zeros(4, int)), 0.5)]
+    trials += [((np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])), 0.75)]  # no 2 is true
     for _ in range(5):
         truth, said = rng.integers(0, 4, (2, 30))
         counts = metrics.confusion(truth, said, range(4))
@@ -153,36 +193,51 @@ def ex_3_3(answer) -> None:
     from torch import nn
 
     class Tail(nn.Module):
-        fails = False
+        ran, fails = False, False
 
         def forward(self, x):
+            self.ran = True
             if self.fails:
                 raise ValueError("the model failed on purpose")
             return x
 
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), Tail())
+    first, layer = nn.Linear(4, 4), nn.Linear(4, 4)
+    whole = nn.Sequential(first, nn.Tanh(), layer, nn.ReLU(inplace=True), Tail())
     x = torch.randn(5, 4)
     with torch.no_grad():
-        wanted = model[0](x).numpy()
+        wanted = layer(first(x).tanh()).numpy()
 
-    def kept_and_hooks(fails):
-        """The output, and at the end how many hooks are still on the layer."""
-        model[2].fails = fails
+    def verdict(model_that):
+        """`fine`, or what is wrong with the answer for this model."""
+        model = deepcopy(whole)
+        model[-1].fails = fails = model_that == "a model that fails"
         try:
             with torch.no_grad():
-                got = torch.as_tensor(answer(model, model[0], x)).numpy()
+                got = answer(model, model[2], x)
         except ValueError:
-            if not fails:
+            if not model[-1].ran or not fails:
                 raise
-            got = wanted
-        hooks = len(model[0]._forward_hooks)
-        model[0]._forward_hooks.clear()
-        return np.append(got, hooks)
+        else:
+            if not model[-1].ran:
+                return "the model was never run to its end"
+            if fails:
+                return "the model's error was swallowed"
+            if _same(got, wanted.clip(0)):
+                return "you kept what the ReLU overwrote"
+            if not _same(got, wanted):
+                return "you gave something else"
+        if any(module._forward_hooks for module in model.modules()):
+            return "a hook stayed"
+        return fine[model_that]
 
+    fine = {
+        "a model that runs": "the layer's output and no hook left",
+        "a model that fails": "its error and no hook left",
+    }
     hint = "The hook keeps a clone. Register it, try: the model, finally: remove it."
-    ready = kept_and_hooks if callable(answer) else answer
-    trials = [((fails,), np.append(wanted, 0)) for fails in (False, True)]
+    ready = verdict if callable(answer) else answer
+    trials = [((model_that,), right) for model_that, right in fine.items()]
     _check("Exercise 3.3", ready, trials, hint)
 
 
@@ -190,12 +245,13 @@ def ex_4_1(answer) -> None:
     """(activations, gradients), both K×h×w → α of Grad-CAM++, zero where g ≤ 0."""
     rng = np.random.default_rng(0)
     trials = []
-    for shape in ((1, 2, 2), (3, 4, 5), (2, 1, 1)):
-        A, g = rng.random(shape) * 9, rng.normal(size=shape)
+    sizes = ((1, 2, 2), 1), ((3, 4, 5), 1), ((2, 1, 1), 1), ((2, 3, 3), 1e-6)
+    for shape, size in sizes:  # gradients are tiny where a network is sure
+        A, g = rng.random(shape) * 9, size * rng.normal(size=shape)
         under = 2 + g * A.sum((1, 2), keepdims=True)
         trials.append(((A, g), np.divide(1, under, np.zeros(shape), where=g > 0)))
     hint = "1 / (2 + g·ΣA), A summed over the places of its channel; no epsilon."
-    _check("Exercise 4.1", answer, trials, hint)
+    _check("Exercise 4.1", answer, trials, hint, close=1e-9)
 
 
 def ex_4_2(answer) -> None:

@@ -127,7 +127,7 @@ def ensure(
     folder = below_out("models", name)
     torch.manual_seed(cfg.seed)
     model = build(findings, size).to(cfg.device)
-    with FileLock(folder.with_name(f"{name}.lock")):
+    with FileLock(folder.with_name(f".{name}.lock")):
         if not folder.is_dir():
             maps = _maps(model, pixels)
             if stuck.any():

@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         logging.disable()  # what was under way complains that nobody waited for it
-        sys.exit("stopped")
+        sys.exit("stopped; the same command goes on from what is kept")
 
 
 if __name__ == "__main__":

@@ -132,11 +132,6 @@ def watched() -> bool:
     return lab or sys.stderr.isatty()
 
 
-def python() -> str:
-    """How to call this interpreter from the folder where we are."""
-    return min(os.path.relpath(sys.executable), sys.executable, key=len)
-
-
 def root() -> Path:
     """The clone that holds this package; on Colab, which has none, where we are."""
     clone = Path(__file__).resolve().parents[2]

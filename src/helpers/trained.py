@@ -10,6 +10,7 @@ import argparse
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
 from time import perf_counter
@@ -88,7 +89,7 @@ def ensure(recipe: Recipe, cases: pd.DataFrame, cfg: Settings) -> Trained:
     name = f"{recipe.name}-{cfg.dataset}-{cfg.profile}-seed{cfg.seed}-{key[:8]}"
     folder = below_out("models", name)
     first = settings.process() == 0  # of several processes the first keeps the files
-    lock = folder.with_name(f"{name}.lock")
+    lock = folder.with_name(f".{name}.lock")
     with FileLock(lock) if first else nullcontext():
         if _lacking(folder, cfg):
             _train(recipe, rows, pixels, y, classes, folder, cfg)
@@ -215,8 +216,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         cfg = settings.load(among=settings.SKIN)
         if chosen.recipe is None:
-            for page in sorted(below_out("models").glob(f"[!.]*/{saved.PAGE}")):
-                print(page.parent)
+            pages = below_out("models").glob(f"[!.]*/{saved.PAGE}")
+            for page in sorted(pages, key=_made, reverse=True):
+                print(f"{_made(page):%Y-%m-%d %H:%M}  {_scored(page.parent)}")
             return 0
         done = ensure(recipes.recipe(chosen.recipe, cfg), course.cases(cfg), cfg)
     except CourseError as error:
@@ -225,11 +227,24 @@ def main(arguments: list[str] | None = None) -> int:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if settings.process() == 0:
-        score = done.page["scores"]["balanced accuracy"]
-        print(
-            f"{done.folder}: balanced accuracy {score['score']:.3f}, n = {score['n']}"
-        )
+        print(_scored(done.folder))
     return 0
+
+
+def _made(page: Path) -> datetime:
+    return datetime.fromtimestamp(page.stat().st_mtime)
+
+
+def _scored(folder: Path) -> str:
+    """A folder of a model and its score, if its page tells one."""
+    try:
+        found = saved.read_page(folder).get("scores", {}).get("balanced accuracy")
+    except CourseError as error:  # the others are to be listed all the same
+        return str(error)
+    if not found:
+        return f"{folder}: no score is known"
+    score, n = found["score"], found["n"]
+    return f"{folder}: balanced accuracy {score:.3f}, n = {n}"
 
 
 if __name__ == "__main__":

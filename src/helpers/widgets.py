@@ -11,7 +11,18 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 
-from . import cam, figures, heatmaps, images, models, sentences, trained, viewing
+from . import (
+    cam,
+    familiar,
+    figures,
+    heatmaps,
+    images,
+    messages,
+    models,
+    sentences,
+    trained,
+    viewing,
+)
 from .settings import CourseError
 
 WIDTH = 420  # pixels across
@@ -47,8 +58,8 @@ def viewer(run: trained.Trained, places) -> ipywidgets.VBox:
         chosen = {name: widget.value for name, widget in choices.items()}
         case = chosen.pop("case")
         try:
-            image = own[case] if case in own else images.read(names[case])
-            shown.value = picture(run, image, case, **chosen)
+            image, notice = own.get(case) or (images.read(names[case]), "")
+            shown.value = notice + picture(run, image, case, **chosen)
         except CourseError as error:
             shown.value = told(error)
 
@@ -58,7 +69,7 @@ def viewer(run: trained.Trained, places) -> ipywidgets.VBox:
         except CourseError as error:
             shown.value = told(error)
             return
-        own[name] = own_picture
+        own[name] = own_picture, unlike(run, own_picture)
         case = choices["case"]
         case.unobserve(draw, "value")  # else the new list would show its first case
         case.options = [*dict.fromkeys([*case.options, name])]
@@ -108,6 +119,18 @@ def picture(
     return f'<div style="max-width:34rem">{panel}<p>{escape(says.text)}</p></div>'
 
 
+def unlike(run, image: np.ndarray) -> str:
+    """A notice if a picture is unlike those of the training (the rule of 08), or ""."""
+    try:
+        rule = familiar.ensure(run)  # the first upload makes it
+    except CourseError:  # too few pictures for one
+        return told(messages.UNCHECKED)
+    pixels = images.squashed(image, run.model.size)[None]
+    last = models.each(run.model, pixels, lambda x: familiar.pooled(run.model.map(x)))
+    known = rule.strangeness(last)[0] <= rule.cutoff
+    return "" if known else told(messages.UNFAMILIAR)
+
+
 def received(value) -> tuple[str, np.ndarray]:
     """Name and picture of an upload: a dict in ipywidgets 7, a tuple of dicts in 8."""
     if not value:
@@ -125,11 +148,10 @@ def received(value) -> tuple[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"
         path.write_bytes(data)
-        try:
-            return name, images.read(path)
-        except CourseError as error:
-            raise CourseError(str(error).replace(str(path), name)) from None
+        if fault := images.fault(path):
+            raise CourseError(f"{name}: {fault}; take or send it again")
+        return name, images.read(path)
 
 
-def told(error: CourseError) -> str:
+def told(error: CourseError | str) -> str:
     return f'<p role="alert"><b>{escape(str(error))}</b></p>'
