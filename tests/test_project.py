@@ -155,6 +155,13 @@ def test_no_file_names_a_registry():
     assert not named
 
 
+def test_names_of_test_files_are_met_once():
+    """Else pytest, which imports them by name, stops before the first test."""
+    names = [path.name for path in (root() / "tests").rglob("*.py")]
+    twice = {name for name in names if names.count(name) > 1}
+    assert not twice - {"conftest.py"}
+
+
 def test_no_file_is_large():
     assert not [str(path) for path in tracked() if path.stat().st_size > 500_000]
 

@@ -72,8 +72,8 @@ def section(notebooks: dict[str, NotebookNode]) -> str:
         rows.append(f"| {link} | {minutes} | {memory:g} GB | {_gpu(device)} |")
     intro = (
         f"Measured by a run with profile {profile}, data set {dataset} and {cores} "
-        "cores, and rounded up; what an earlier run has trained is read, not trained "
-        "again. Your own run's numbers are on the report's page *Run times*."
+        "cores, and rounded up; a run that finds the models of an earlier one is shorter. "
+        "Your own run's numbers are on the report's page *Run times*."
     )
     return "\n".join([*wrap(intro, 96), "", *rows, ""])
 
