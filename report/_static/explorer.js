@@ -39,7 +39,7 @@ const explorer = (() => {
     const input = make("input", { type: "radio", name: "case", value: n, autocomplete: "off" });
     input.setAttribute("aria-label", `${said(one).slice(2)}, ${right(one) ? "right" : "wrong"}, ` +
       `${percent(one.p)} sure, ${one.id}`);
-    const picture = make("img", { src: one.thumb, alt: "", loading: "lazy" });
+    const picture = make("img", { src: one.thumb, alt: one.id, loading: "lazy" });
     const words = make("span", {}, said(one), make("small", {}, percent(one.p)));
     return make("label", { className: "explorer-card" }, input, picture, words);
   });
