@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import files, settings
+from helpers import files, messages, settings
 
 pytestmark = pytest.mark.browser
 NAME = "03_where_does_it_look.ipynb"
@@ -105,6 +105,7 @@ def test_the_live_viewer_answers(viewer, tmp_path):
     Image.fromarray(noise).save(own)
     upload(own)
     seen.append(shows("mine.png"))
+    assert viewer.get_by_role("alert").inner_text() == messages.UNFAMILIAR  # noise
     press("overlay")
     seen.append(shows("overlay:"))
     slider = viewer.locator(".noUi-handle").first
@@ -118,6 +119,4 @@ def test_the_live_viewer_answers(viewer, tmp_path):
     assert len({src for src, _ in seen}) == len(seen)
     broken.write_bytes(b"no picture")
     upload(broken)
-    alert = viewer.get_by_role("alert")
-    alert.wait_for()
-    assert "broken.png" in alert.inner_text()
+    viewer.get_by_role("alert").filter(has_text="broken.png").wait_for()
