@@ -129,7 +129,7 @@ def _maps(case: dict, maps: dict, at: int, shown, truths, scores) -> dict:
         sentences.of_evidence(read, viewing.fit(large[k], read), k[2], p[k[2]]).text
         for k in keys
     ]
-    blank = toggles.still(data, [heatmaps.panel(shown, alt)])
+    blank = toggles.still([heatmaps.panel(shown, alt)])
     return {
         "data": data,
         "html": figures.figure(blank, "", marks=toggles.marks(data)),

@@ -226,12 +226,12 @@ def narrow(image: np.ndarray, width: int) -> np.ndarray:
 def with_truth(case, evidence_path: str, width: int = 320) -> np.ndarray:
     """A case with the outlines of its lesion (white) and its evidence (green, tinted)."""
     image = thumbnail(case.path, width)
-    for path, colour in ((evidence_path, (80, 255, 120)), (case.mask_path, (255,) * 3)):
+    marks = ((evidence_path, (80, 255, 120), 0.3), (case.mask_path, (255,) * 3, 0))
+    for path, colour, tint in marks:
         mask = images.read_mask(path).astype(np.uint8)
         mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        if path == evidence_path:  # an outline alone does not tell inside from outside
-            tint = np.uint8(0.7 * image + 0.3 * np.array(colour))
-            image = np.where(mask[..., None] > 0, tint, image)
+        tinted = np.uint8((1 - tint) * image + tint * np.array(colour))
+        image = np.where(mask[..., None] > 0, tinted, image)
         image = outlined(image, mask, colour)
     return image
 

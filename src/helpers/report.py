@@ -12,7 +12,6 @@ import re
 import shutil
 import sys
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -80,7 +79,9 @@ def assemble(pages: Path, notebooks: dict[str, nbformat.NotebookNode]) -> None:
     index.write_text(front_page(index.read_text("utf-8"), notebooks), "utf-8")
     for page in (index, about):
         text = page.read_text("utf-8").replace("%repository%", navigation.repository())
-        page.write_text(text.replace("%version%", version("xai-derm")), "utf-8")
+        page.write_text(
+            text.replace("%version%", navigation.project()["version"]), "utf-8"
+        )
     (pages / "run_times.md").write_text(needs.page(notebooks), "utf-8")
     (pages / "model_cards.md").write_text(model_cards(), "utf-8")
     shutil.copy(root() / "data" / "README.md", pages / "data.md")

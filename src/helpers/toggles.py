@@ -45,7 +45,7 @@ def toggle(
         drawing.panel(_small(image, SIDE), alt, "original"),
         drawing.panel(over, f"{alt}; {words}", words, data["full"][0]),
     ]
-    html = figures.figure(still(data, cells), caption, marks=marks(data))
+    html = figures.figure(still(cells), caption, marks=marks(data))
     display(HTML(f"{html}<script>({SCRIPT})({inline(data)})</script>"))
 
 
@@ -93,7 +93,7 @@ def content(
     }
 
 
-def still(data: dict, cells: list[str]) -> str:
+def still(cells: list[str]) -> str:
     """What stands there until the script has run: panels, and the colour bar."""
     return f'<div class="still">{drawing.grid(cells)}{drawing.colour_bar()}</div>'
 

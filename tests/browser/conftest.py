@@ -30,37 +30,50 @@ def browser(unless_ci):
 
 
 @pytest.fixture
-def page(browser, unless_ci):
-    """A light page without a network; when done, nothing may have gone wrong in it."""
+def guarded(browser):
+    """Gives empty pages without a network; when done, nothing may have gone wrong in one.
+
+    `allowed` are the beginnings of addresses that may be asked for, `logs` the kinds of
+    console messages that count as faults (None: all of them); the rest is Playwright's.
+    """
+    contexts, faults = [], []
+
+    def guarded(allowed=("file:", "data:"), logs=None, **options):
+        def guard(route):
+            if route.request.url.startswith(allowed):
+                route.continue_()
+            else:
+                faults.append(f"foreign request: {route.request.url}")
+                route.abort()
+
+        def heard(message):
+            if logs is None or message.type in logs:
+                faults.append(message.text)
+
+        options = {"viewport": {"width": 1280, "height": 900}} | options
+        contexts.append(browser.new_context(**options))
+        contexts[-1].route("**/*", guard)
+        page = contexts[-1].new_page()
+        page.on(
+            "requestfailed", lambda request: faults.append(f"failed: {request.url}")
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", heard)
+        return page
+
+    yield guarded
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+@pytest.fixture
+def page(guarded, unless_ci):
+    """A light page for the report; its theme logs, and may, but for errors and warnings."""
     if not PAGES:
         unless_ci(f"no site in {SITE}; run `make report`")
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, color_scheme="light"
-    )
-    page = context.new_page()
-    faults = []
-
-    def guard(route):
-        if route.request.url.startswith(("file:", "data:", "blob:")):
-            route.continue_()
-        else:
-            faults.append(f"foreign request: {route.request.url}")
-            route.abort()
-
-    context.route("**/*", guard)
-    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "console",
-        lambda message: (
-            faults.append(message.text)
-            if message.type in ("error", "warning")
-            else None
-        ),
-    )
-    yield page
-    context.close()
-    assert not faults
+    allowed = ("file:", "data:", "blob:")
+    return guarded(allowed, logs=("error", "warning"), color_scheme="light")
 
 
 @pytest.fixture(scope="session")

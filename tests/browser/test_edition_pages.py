@@ -22,33 +22,17 @@ def name(request, unless_ci):
 
 
 @pytest.fixture
-def open_page(browser, name, tmp_path):
-    """Opens the file alone, as from an e-mail; then nothing may have gone wrong in it."""
-    contexts, faults = [], []
+def open_page(guarded, name, tmp_path):
+    """Opens the file alone, as from an e-mail."""
     alone = shutil.copy(OUT / "site/editions" / f"{name}.html", tmp_path)
 
-    def guard(route):
-        if route.request.url.startswith(("file:", "data:", "blob:")):
-            route.continue_()
-        else:
-            faults.append(route.request.url)
-            route.abort()
-
     def open_page(**options):
-        options = {"viewport": {"width": 1280, "height": 900}} | options
-        contexts.append(browser.new_context(**options))
-        contexts[-1].route("**/*", guard)
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text))
+        page = guarded(("file:", "data:", "blob:"), **options)
         page.goto((tmp_path / alone).as_uri())
         page.evaluate("() => MathJax.startup.promise")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
+    return open_page
 
 
 def ran(name):

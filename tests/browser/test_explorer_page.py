@@ -4,40 +4,26 @@ import re
 from urllib.parse import parse_qs
 
 import pytest
-
-from helpers.settings import out_folder
+from built import SITE
 
 pytestmark = pytest.mark.browser
-SITE = out_folder() / "site"
 PAGE = SITE / "cases.html"
 PIXELS = "canvas => canvas.toDataURL()"
 
 
 @pytest.fixture
-def open_page(browser, unless_ci):
-    """Opens the page; when done, it may have asked for no foreign file, nor failed."""
+def open_page(guarded, unless_ci):
+    """Opens the page with this end of its address, and waits for the first case."""
     if not PAGE.exists():
         unless_ci(f"no site in {SITE}; run `make report`")
-    contexts, faults = [], []
 
-    def start(fragment="", **how):
-        contexts.append(browser.new_context(**how))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("requestfailed", lambda request: faults.append(request.url))
-        page.on("request", lambda request: foreign(request.url))
+    def open_page(fragment="", **options):
+        page = guarded(logs=("error", "warning"), **options)
         page.goto(f"{PAGE.as_uri()}{fragment}")
         page.locator(".explorer canvas").wait_for()
         return page
 
-    def foreign(url):
-        if not url.startswith(("file:", "data:")):
-            faults.append(url)
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert not faults
+    return open_page
 
 
 def state(page):

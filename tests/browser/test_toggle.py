@@ -50,33 +50,17 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, address):
-    """Opens the page; when done, it may have asked for nothing and warned of nothing."""
-    contexts, faults = [], []
-
-    def guard(route):
-        if route.request.url.startswith(("file:", "data:")):
-            route.continue_()
-        else:
-            faults.append(route.request.url)
-            route.abort()
+def open_page(guarded, address):
+    """Opens the page, and waits for its figures where scripts run."""
 
     def open_page(**options):
-        options = {"viewport": {"width": 1280, "height": 900}} | options
-        contexts.append(browser.new_context(**options))
-        contexts[-1].route("**/*", guard)
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text))
+        page = guarded(**options)
         page.goto(address)
         if options.get("java_script_enabled", True):
             page.locator(".heat-toggle canvas").nth(1).wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
+    return open_page
 
 
 def radio(figure, axis, name):
